@@ -1,0 +1,213 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the library asks of file descriptors: kind, notification, limits. Must not know what a
+ * descriptor is used for, and must not trust one: those of a front-end can be of any kind and can
+ * change under us. */
+#include "config.h"
+
+#include "vhost-fd-private.h"
+
+#include "vhost-error.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A pipe holds 64 KiB by default; a writer that is faster than we are must not keep us here. */
+#define DRAIN_CHUNK 4096
+#define DRAIN_MAX_CHUNKS 16
+
+/* A write to a pipe or socket whose reader has gone raises SIGPIPE, for which write() knows no
+ * flag. GSocket ignores the signal for the whole process, but a process without a GSocket can also
+ * hold such a descriptor. A handler that the program has installed stays. */
+static void
+ignore_sigpipe_once (void)
+{
+  static gsize done = 0;
+  if (g_once_init_enter (&done))
+    {
+      struct sigaction action;
+      if (sigaction (SIGPIPE, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0
+          && action.sa_handler == SIG_DFL)
+        {
+          action.sa_handler = SIG_IGN;
+          sigaction (SIGPIPE, &action, NULL);
+        }
+      g_once_init_leave (&done, 1);
+    }
+}
+
+/* stat() does not tell anonymous inodes apart; the name that /proc gives them does, and no path can
+ * look like it. */
+static gboolean
+is_eventfd (int fd)
+{
+  char path[32], name[32];
+  g_snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink (path, name, sizeof name - 1);
+  if (length <= 0)
+    return FALSE;
+  name[length] = '\0';
+  return strcmp (name, "anon_inode:[eventfd]") == 0;
+}
+
+VhostFdKind
+vhost_fd_get_kind (int fd)
+{
+  struct stat st;
+  if (fd < 0 || fstat (fd, &st) != 0)
+    return VHOST_FD_OTHER;
+  switch (st.st_mode & S_IFMT)
+    {
+    case S_IFIFO:
+      ignore_sigpipe_once ();
+      return VHOST_FD_PIPE;
+    case S_IFSOCK:
+      ignore_sigpipe_once ();
+      return VHOST_FD_SOCKET;
+    case S_IFBLK:
+      return VHOST_FD_BLOCK;
+    case S_IFREG:
+      return VHOST_FD_REGULAR;
+    default:
+      return is_eventfd (fd) ? VHOST_FD_EVENTFD : VHOST_FD_OTHER;
+    }
+}
+
+const char *
+vhost_fd_kind_to_string (VhostFdKind kind)
+{
+  switch (kind)
+    {
+    case VHOST_FD_EVENTFD:
+      return "eventfd";
+    case VHOST_FD_PIPE:
+      return "pipe";
+    case VHOST_FD_SOCKET:
+      return "socket";
+    case VHOST_FD_REGULAR:
+      return "regular file";
+    case VHOST_FD_BLOCK:
+      return "block device";
+    case VHOST_FD_OTHER:
+    default:
+      return "descriptor of another kind";
+    }
+}
+
+void
+vhost_fd_clear (int *fd)
+{
+  int saved_errno = errno;
+  int old = *fd;
+  *fd = -1;
+  /* Linux has released the number even when close() fails, so it is never tried again. */
+  if (old >= 0)
+    close (old);
+  errno = saved_errno;
+}
+
+int
+vhost_fd_new_eventfd (GError **error)
+{
+  int fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd < 0)
+    {
+      int saved_errno = errno;
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED, "cannot create an eventfd: %s%s",
+                   g_strerror (saved_errno),
+                   saved_errno == EMFILE ? "; raise the limit of open files (RLIMIT_NOFILE)" : "");
+    }
+  return fd;
+}
+
+gboolean
+vhost_fd_notify (int fd)
+{
+  const guint64 one = 1;
+  ssize_t n;
+  do
+    n = write (fd, &one, sizeof one);
+  while (n < 0 && errno == EINTR);
+  return n == sizeof one;
+}
+
+void
+vhost_fd_drain (int fd)
+{
+  char buffer[DRAIN_CHUNK];
+  for (guint i = 0; i < DRAIN_MAX_CHUNKS; i++)
+    {
+      /* The peer may have made the descriptor blocking behind our back: never read what poll does
+       * not promise. */
+      struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+      if (poll (&pollfd, 1, 0) <= 0 || (pollfd.revents & POLLIN) == 0)
+        return;
+      ssize_t n = read (fd, buffer, sizeof buffer);
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n < (ssize_t) sizeof buffer)
+        return;
+    }
+}
+
+gboolean
+vhost_fd_set_nonblocking (int fd, GError **error)
+{
+  int flags = fcntl (fd, F_GETFL);
+  if (flags >= 0 && (flags & O_NONBLOCK) != 0)
+    return TRUE;
+  if (flags < 0 || fcntl (fd, F_SETFL, flags | O_NONBLOCK) != 0)
+    {
+      int saved_errno = errno;
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                   "cannot make file descriptor %d non-blocking: %s", fd, g_strerror (saved_errno));
+      return FALSE;
+    }
+  return TRUE;
+}
+
+/* Without /proc: tries the first numbers one by one. Fewer than there are, which is the safe side.
+ */
+static guint
+count_free_by_probe (guint limit)
+{
+  guint n = 0;
+  for (guint fd = 0; fd < MIN (limit, 1024); fd++)
+    if (fcntl ((int) fd, F_GETFD) < 0 && errno == EBADF)
+      n++;
+  return n;
+}
+
+guint
+vhost_fd_count_free (void)
+{
+  struct rlimit rlimit;
+  if (getrlimit (RLIMIT_NOFILE, &rlimit) != 0)
+    return 0;
+  guint limit = (guint) MIN (rlimit.rlim_cur, (rlim_t) G_MAXINT);
+
+  /* Since Linux 6.2 the directory's size is the number of open descriptors. */
+  struct stat st;
+  if (stat ("/proc/self/fd", &st) == 0 && st.st_size > 0)
+    return (guint64) st.st_size >= limit ? 0 : limit - (guint) st.st_size;
+
+  DIR *directory = opendir ("/proc/self/fd");
+  if (directory == NULL)
+    return errno == EMFILE || errno == ENFILE ? 0 : count_free_by_probe (limit);
+  guint used = 0;
+  const struct dirent *entry;
+  while ((entry = readdir (directory)) != NULL)
+    if (entry->d_name[0] != '.')
+      used++;
+  closedir (directory);
+  used--; /* the directory's own descriptor */
+  return used >= limit ? 0 : limit - used;
+}

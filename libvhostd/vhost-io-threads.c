@@ -1,0 +1,112 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Operations by blocking system calls on a pool of threads: for where io_uring is refused, and for vhost_io_call (). A
+ * pool thread touches the operation alone; its end travels back through the worker's mailbox. */
+#include "config.h"
+
+#include "vhost-io-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <unistd.h>
+
+/* Enough to keep a disk busy; more gave nothing. */
+#define POOL_THREADS 4
+
+/* How long a waiting thread takes to see that it was cancelled. */
+#define POLL_SLICE_MS 50
+
+typedef struct
+{
+  VhostTask task;
+  VhostIoOp *op;
+  gssize result;
+  /* Release when pushed, acquire when taken: the pool orders this too, but the thread sanitizer cannot see into GLib. */
+  _Atomic (gboolean) pushed;
+} Job;
+
+static gboolean
+is_cancelled (VhostIoOp *op)
+{
+  return (__atomic_load_n (&op->flags, __ATOMIC_RELAXED) & VHOST_IO_FLAG_CANCELLED) != 0;
+}
+
+gssize
+vhost_io_run_blocking (VhostIoOp *op)
+{
+  gssize result;
+
+  if (is_cancelled (op))
+    return -ECANCELED;
+  switch (op->kind)
+    {
+    case VHOST_IO_OP_READV:
+      result = preadv (op->file->fd, op->arg.iov, MIN (op->n_iov, IOV_MAX), op->offset);
+      break;
+    case VHOST_IO_OP_WRITEV:
+      result = pwritev (op->file->fd, op->arg.iov, MIN (op->n_iov, IOV_MAX), op->offset);
+      break;
+    case VHOST_IO_OP_FSYNC:
+      result = op->mode ? fdatasync (op->file->fd) : fsync (op->file->fd);
+      break;
+    case VHOST_IO_OP_FALLOCATE:
+      result = fallocate (op->file->fd, op->mode, op->offset, op->length);
+      break;
+    case VHOST_IO_OP_CALL:
+      return op->arg.call (op);
+    case VHOST_IO_OP_POLL:
+    default:
+      {
+        struct pollfd fd = { .fd = op->file->fd, .events = op->mode };
+
+        do
+          result = poll (&fd, 1, POLL_SLICE_MS);
+        while ((result == 0 || (result < 0 && errno == EINTR)) && !is_cancelled (op));
+        if (result == 0)
+          return -ECANCELED;
+        if (result > 0)
+          result = fd.revents;
+      }
+    }
+  return result < 0 ? -errno : result;
+}
+
+/* Thread: worker */
+static void
+job_ended (VhostTask *task)
+{
+  Job *job = (Job *) task;
+  VhostIoOp *op = job->op;
+  gssize result = job->result;
+
+  g_free (job);
+  vhost_io_op_ended (op->io, op, result);
+}
+
+/* Thread: pool */
+static void
+run_job (gpointer data, gpointer user_data)
+{
+  Job *job = data;
+  VhostIo *io = user_data;
+
+  (void) atomic_load_explicit (&job->pushed, memory_order_acquire);
+  job->result = vhost_io_run_blocking (job->op);
+  vhost_mailbox_post (io->mailbox, &job->task);
+}
+
+void
+vhost_io_threads_start (VhostIo *self, VhostIoOp *op)
+{
+  Job *job = g_new (Job, 1);
+
+  job->task.run = job_ended;
+  job->op = op;
+  atomic_store_explicit (&job->pushed, TRUE, memory_order_release);
+  if (self->pool == NULL)
+    self->pool = g_thread_pool_new (run_job, self, POOL_THREADS, FALSE, NULL);
+  /* Without any thread the job waits in the pool's queue: GLib runs it when one can be made. */
+  g_thread_pool_push (self->pool, job, NULL);
+}

@@ -1,0 +1,129 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The memory map's inside: regions, sorted keys, translation. Immutable once built, so that it is read without locks.
+ * Must not know the wire format. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "vhost-memory.h"
+
+#define VHOST_MEMORY_MAX_REGIONS 509
+
+/* What a front-end says of a region. */
+typedef struct
+{
+  guint64 guest_address;
+  guint64 size;
+  guint64 user_address;
+  guint64 mmap_offset;
+} VhostMemoryRegionInfo;
+
+/* One mapping, shared by all maps that contain it; unmapped with its last reference. */
+typedef struct _VhostMemoryMapping VhostMemoryMapping;
+struct _VhostMemoryMapping
+{
+  gatomicrefcount ref_count;
+  VhostMemoryRegionInfo info;
+  guint8 *base;         /* what mmap returned */
+  gsize length;         /* of the mapping: mmap_offset + size, or less when the offset was cut off */
+  guint8 *host;         /* of the region's first byte */
+  int fd;               /* (owned): kept for scripts and for hand-over */
+  gboolean sealed;      /* F_SEAL_SHRINK is held: it cannot shrink */
+  _Atomic (gboolean) poisoned; /* the file shrank: set by the SIGBUS handler */
+};
+
+/* The numbers by themselves: size not 0, no sum that wraps around. */
+gboolean vhost_memory_region_info_check (const VhostMemoryRegionInfo *info, GError **error);
+
+/* Takes @fd in any case; @info was checked. (transfer full) */
+VhostMemoryMapping *vhost_memory_mapping_new_take_fd (const VhostMemoryRegionInfo *info, int fd,
+                                                      gboolean seal, GError **error);
+/* Thread: any. */
+VhostMemoryMapping *vhost_memory_mapping_ref (VhostMemoryMapping *mapping);
+void vhost_memory_mapping_unref (VhostMemoryMapping *mapping);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostMemoryMapping, vhost_memory_mapping_unref)
+
+/* A region as translation sees it: small, copied, sorted by guest address. */
+typedef struct
+{
+  guint64 guest_address;
+  guint64 size;
+  guint8 *host;
+} VhostMemorySlot;
+
+/* Two last hits. One per queue (one thread); cleared when the map changes. */
+typedef struct
+{
+  VhostMemorySlot slots[2];
+} VhostMemoryCache;
+
+struct _VhostMemory
+{
+  gatomicrefcount ref_count;
+  guint n_regions;
+  guint64 *keys;                 /* guest addresses, ascending, for the branchless search */
+  VhostMemorySlot *slots;        /* same order */
+  VhostMemoryMapping **mappings; /* same order, a reference each */
+  VhostMemoryMapping **unsealed; /* those of them that can be poisoned: nearly always none */
+  guint n_unsealed;
+};
+
+VhostMemory *vhost_memory_new_empty (void);
+
+/* The whole table anew (SET_MEM_TABLE). Takes every fd of @fds in any case. Checks: size not 0, no wrap-around of any
+ * address + size, no overlap in guest or user addresses, mmap_offset + size inside the file (fstat), fd mappable,
+ * n <= 509. @seal: try F_ADD_SEALS (F_SEAL_SHRINK). */
+VhostMemory *vhost_memory_new_take_fds (const VhostMemoryRegionInfo *infos, int *fds, guint n,
+                                        gboolean seal, GError **error);
+/* @self plus one region (ADD_MEM_REG). Takes @fd in any case. @self stays as it is. (transfer full) */
+VhostMemory *vhost_memory_add_take_fd (VhostMemory *self, const VhostMemoryRegionInfo *info, int fd,
+                                       gboolean seal, GError **error);
+/* @self without the region that has the same guest address, user address and size. (transfer full) */
+VhostMemory *vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo *info,
+                                  GError **error);
+
+/* User address (an opaque value) to guest address; the whole range must lie in one region. */
+gboolean vhost_memory_user_to_guest (VhostMemory *self, guint64 user_address, guint64 length,
+                                     guint64 *guest_address);
+
+/* TRUE: a region's file shrank under us; the session must end. */
+gboolean vhost_memory_is_poisoned (VhostMemory *self);
+
+const VhostMemorySlot *vhost_memory_lookup (VhostMemory *self, guint64 guest_address);
+
+static inline gboolean
+vhost_memory_slot_holds (const VhostMemorySlot *slot, guint64 address, guint64 length)
+{
+  guint64 offset = address - slot->guest_address;
+  return offset < slot->size && length <= slot->size - offset;
+}
+
+/* The slot that holds the first byte of @address, through the cache; NULL: unmapped. */
+static inline const VhostMemorySlot *
+vhost_memory_find (VhostMemory *self, VhostMemoryCache *cache, guint64 address)
+{
+  const VhostMemorySlot *found;
+
+  if (G_LIKELY (address - cache->slots[0].guest_address < cache->slots[0].size))
+    return &cache->slots[0];
+  if (G_LIKELY (address - cache->slots[1].guest_address < cache->slots[1].size))
+    return &cache->slots[1];
+  found = vhost_memory_lookup (self, address);
+  if (found == NULL)
+    return NULL;
+  cache->slots[1] = cache->slots[0];
+  cache->slots[0] = *found;
+  return &cache->slots[0];
+}
+
+/* @length bytes at guest address @address, when one region holds them all; else NULL. */
+static inline gpointer
+vhost_memory_translate (VhostMemory *self, VhostMemoryCache *cache, guint64 address, guint64 length)
+{
+  const VhostMemorySlot *slot = vhost_memory_find (self, cache, address);
+
+  if (G_UNLIKELY (slot == NULL || !vhost_memory_slot_holds (slot, address, length)))
+    return NULL;
+  return slot->host + (address - slot->guest_address);
+}

@@ -1,0 +1,555 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The guest's memory as the front-end shares it: maps regions, translates addresses. A map never
+ * changes once it is built; another region makes another map, and the two share the mappings they
+ * have in common. Must not know the wire format, and must not use a number of a region before it
+ * was checked.
+ *
+ * How it works: the guest addresses of all regions stand in one array of their own, ascending, so
+ * that the search touches few cache lines and compiles to conditional moves; what it finds is a
+ * slot (address, size, host pointer) that callers may copy into a cache of their own. User
+ * addresses are values of the front-end's own address space: they are compared and subtracted,
+ * never followed. */
+#include "config.h"
+
+#include "vhost-memory-private.h"
+
+#include <string.h>
+
+#include "vhost-error.h"
+#include "vhost-fd-private.h"
+
+G_DEFINE_BOXED_TYPE (VhostMemory, vhost_memory, vhost_memory_ref, vhost_memory_unref)
+
+static int
+compare_guest (gconstpointer a, gconstpointer b)
+{
+  const VhostMemoryRegionInfo *x = *(const VhostMemoryRegionInfo *const *) a;
+  const VhostMemoryRegionInfo *y = *(const VhostMemoryRegionInfo *const *) b;
+
+  return (x->guest_address > y->guest_address) - (x->guest_address < y->guest_address);
+}
+
+static int
+compare_user (gconstpointer a, gconstpointer b)
+{
+  const VhostMemoryRegionInfo *x = *(const VhostMemoryRegionInfo *const *) a;
+  const VhostMemoryRegionInfo *y = *(const VhostMemoryRegionInfo *const *) b;
+
+  return (x->user_address > y->user_address) - (x->user_address < y->user_address);
+}
+
+static gboolean
+check_apart (const char *what, guint64 first, guint64 first_size, guint64 second, GError **error)
+{
+  if (second - first >= first_size)
+    return TRUE;
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+               "two memory regions overlap in %s addresses: one begins at 0x%" G_GINT64_MODIFIER
+               "x with size 0x%" G_GINT64_MODIFIER "x, another at 0x%" G_GINT64_MODIFIER "x",
+               what, first, first_size, second);
+  return FALSE;
+}
+
+/* All regions of one map together (M1). Reorders @infos, which has been checked one by one. */
+static gboolean
+check_infos (const VhostMemoryRegionInfo **infos, guint n, GError **error)
+{
+  if (n > VHOST_MEMORY_MAX_REGIONS)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                   "%u memory regions are more than the %d that are offered", n,
+                   VHOST_MEMORY_MAX_REGIONS);
+      return FALSE;
+    }
+
+  if (n < 2)
+    return TRUE;
+
+  /* Sorted, an overlap is an overlap of neighbours. */
+  qsort (infos, n, sizeof *infos, compare_user);
+  for (guint i = 1; i < n; i++)
+    if (!check_apart ("user", infos[i - 1]->user_address, infos[i - 1]->size,
+                      infos[i]->user_address, error))
+      return FALSE;
+  qsort (infos, n, sizeof *infos, compare_guest);
+  for (guint i = 1; i < n; i++)
+    if (!check_apart ("guest", infos[i - 1]->guest_address, infos[i - 1]->size,
+                      infos[i]->guest_address, error))
+      return FALSE;
+  return TRUE;
+}
+
+/* A map of @mappings, which it takes (the references, not the array). */
+static VhostMemory *
+memory_new_take_mappings (VhostMemoryMapping *const *mappings, guint n)
+{
+  VhostMemory *self = g_new0 (VhostMemory, 1);
+
+  g_atomic_ref_count_init (&self->ref_count);
+  self->n_regions = n;
+  self->keys = g_new (guint64, n);
+  self->slots = g_new (VhostMemorySlot, n);
+  self->mappings = g_new (VhostMemoryMapping *, n);
+  self->unsealed = g_new (VhostMemoryMapping *, n);
+
+  for (guint i = 0; i < n; i++)
+    {
+      VhostMemoryMapping *mapping = mappings[i];
+      guint at = i;
+
+      /* Insertion: at most 509 entries, which come sorted nearly always. */
+      while (at > 0 && self->keys[at - 1] > mapping->info.guest_address)
+        {
+          self->keys[at] = self->keys[at - 1];
+          self->mappings[at] = self->mappings[at - 1];
+          at--;
+        }
+      self->keys[at] = mapping->info.guest_address;
+      self->mappings[at] = mapping;
+      if (!mapping->sealed)
+        self->unsealed[self->n_unsealed++] = mapping;
+    }
+  for (guint i = 0; i < n; i++)
+    {
+      self->slots[i].guest_address = self->mappings[i]->info.guest_address;
+      self->slots[i].size = self->mappings[i]->info.size;
+      self->slots[i].host = self->mappings[i]->host;
+    }
+  return self;
+}
+
+VhostMemory *
+vhost_memory_new_empty (void)
+{
+  return memory_new_take_mappings (NULL, 0);
+}
+
+static void
+clear_fds (int *fds, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    vhost_fd_clear (&fds[i]);
+}
+
+VhostMemory *
+vhost_memory_new_take_fds (const VhostMemoryRegionInfo *infos, int *fds, guint n, gboolean seal,
+                           GError **error)
+{
+  g_autofree const VhostMemoryRegionInfo **sorted = g_new (const VhostMemoryRegionInfo *, n);
+  g_autofree VhostMemoryMapping **mappings = g_new0 (VhostMemoryMapping *, n);
+  guint n_mapped = 0;
+  gboolean ok = TRUE;
+
+  /* All numbers first: a bad table costs no mapping. */
+  for (guint i = 0; i < n && ok; i++)
+    {
+      sorted[i] = &infos[i];
+      ok = vhost_memory_region_info_check (&infos[i], error);
+    }
+  ok = ok && check_infos (sorted, n, error);
+
+  while (ok && n_mapped < n)
+    {
+      VhostMemoryMapping *mapping
+          = vhost_memory_mapping_new_take_fd (&infos[n_mapped], fds[n_mapped], seal, error);
+
+      fds[n_mapped] = -1;
+      if (mapping == NULL)
+        ok = FALSE;
+      else
+        mappings[n_mapped++] = mapping;
+    }
+  if (ok)
+    return memory_new_take_mappings (mappings, n);
+
+  clear_fds (fds, n);
+  for (guint i = 0; i < n_mapped; i++)
+    vhost_memory_mapping_unref (mappings[i]);
+  return NULL;
+}
+
+VhostMemory *
+vhost_memory_add_take_fd (VhostMemory *self, const VhostMemoryRegionInfo *info, int fd,
+                          gboolean seal, GError **error)
+{
+  guint n = self->n_regions;
+  g_autofree const VhostMemoryRegionInfo **sorted = g_new (const VhostMemoryRegionInfo *, n + 1);
+  g_autofree VhostMemoryMapping **mappings = g_new (VhostMemoryMapping *, n + 1);
+
+  for (guint i = 0; i < n; i++)
+    sorted[i] = &self->mappings[i]->info;
+  sorted[n] = info;
+  if (!vhost_memory_region_info_check (info, error) || !check_infos (sorted, n + 1, error))
+    {
+      vhost_fd_clear (&fd);
+      return NULL;
+    }
+
+  mappings[n] = vhost_memory_mapping_new_take_fd (info, fd, seal, error);
+  if (mappings[n] == NULL)
+    return NULL;
+  for (guint i = 0; i < n; i++)
+    mappings[i] = vhost_memory_mapping_ref (self->mappings[i]);
+  return memory_new_take_mappings (mappings, n + 1);
+}
+
+VhostMemory *
+vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo *info, GError **error)
+{
+  g_autofree VhostMemoryMapping **mappings = g_new (VhostMemoryMapping *, self->n_regions);
+  guint n = 0;
+
+  for (guint i = 0; i < self->n_regions; i++)
+    {
+      const VhostMemoryRegionInfo *have = &self->mappings[i]->info;
+
+      /* M3: these three and nothing else; front-ends send other offsets here than they added the
+       * region with. */
+      if (have->guest_address != info->guest_address || have->user_address != info->user_address
+          || have->size != info->size)
+        mappings[n++] = self->mappings[i];
+    }
+  if (n == self->n_regions)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                   "there is no memory region to remove with guest address 0x%" G_GINT64_MODIFIER
+                   "x, user address 0x%" G_GINT64_MODIFIER "x and size 0x%" G_GINT64_MODIFIER "x",
+                   info->guest_address, info->user_address, info->size);
+      return NULL;
+    }
+
+  for (guint i = 0; i < n; i++)
+    vhost_memory_mapping_ref (mappings[i]);
+  return memory_new_take_mappings (mappings, n);
+}
+
+gboolean
+vhost_memory_user_to_guest (VhostMemory *self, guint64 user_address, guint64 length,
+                            guint64 *guest_address)
+{
+  for (guint i = 0; i < self->n_regions; i++)
+    {
+      const VhostMemoryRegionInfo *info = &self->mappings[i]->info;
+      guint64 offset = user_address - info->user_address;
+
+      if (offset < info->size)
+        {
+          if (length > info->size - offset)
+            return FALSE;
+          *guest_address = info->guest_address + offset;
+          return TRUE;
+        }
+    }
+  return FALSE;
+}
+
+gboolean
+vhost_memory_is_poisoned (VhostMemory *self)
+{
+  for (guint i = 0; i < self->n_unsealed; i++)
+    /* Partner: the SIGBUS handler's store, made before the zero pages appeared. */
+    if (G_UNLIKELY (atomic_load_explicit (&self->unsealed[i]->poisoned, memory_order_acquire)))
+      return TRUE;
+  return FALSE;
+}
+
+const VhostMemorySlot *
+vhost_memory_lookup (VhostMemory *self, guint64 guest_address)
+{
+  const guint64 *base = self->keys;
+  guint n = self->n_regions;
+  const VhostMemorySlot *slot;
+
+  if (G_UNLIKELY (n == 0))
+    return NULL;
+  /* The last key not above the address, or the first of all. The choice is a conditional move:
+   * addresses are random, a branch here would be mispredicted every second time. */
+  while (n > 1)
+    {
+      guint half = n / 2;
+
+      base = base[half] <= guest_address ? base + half : base;
+      n -= half;
+    }
+  slot = &self->slots[base - self->keys];
+  return guest_address - slot->guest_address < slot->size ? slot : NULL;
+}
+
+/**
+ * vhost_memory_ref:
+ * @self: a memory map
+ *
+ * Adds a reference.
+ *
+ * A map never changes; who holds a reference keeps its regions mapped, even when the front-end has
+ * meanwhile replaced them.
+ *
+ * Thread: any.
+ *
+ * Returns: (transfer full): @self
+ *
+ * Since: 0.1
+ */
+VhostMemory *
+vhost_memory_ref (VhostMemory *self)
+{
+  g_return_val_if_fail (self != NULL, NULL);
+
+  g_atomic_ref_count_inc (&self->ref_count);
+  return self;
+}
+
+/**
+ * vhost_memory_unref:
+ * @self: (transfer full): a memory map
+ *
+ * Drops a reference; with the last one all regions that no other map has are unmapped.
+ *
+ * Thread: any.
+ *
+ * Since: 0.1
+ */
+void
+vhost_memory_unref (VhostMemory *self)
+{
+  g_return_if_fail (self != NULL);
+
+  if (!g_atomic_ref_count_dec (&self->ref_count))
+    return;
+  for (guint i = 0; i < self->n_regions; i++)
+    vhost_memory_mapping_unref (self->mappings[i]);
+  g_free (self->unsealed);
+  g_free (self->mappings);
+  g_free (self->slots);
+  g_free (self->keys);
+  g_free (self);
+}
+
+/**
+ * vhost_memory_get_n_regions:
+ * @self: a memory map
+ *
+ * Gets how many regions the front-end shares.
+ *
+ * Thread: any.
+ *
+ * Returns: the number of regions, 0 to 509
+ *
+ * Since: 0.1
+ */
+guint
+vhost_memory_get_n_regions (VhostMemory *self)
+{
+  g_return_val_if_fail (self != NULL, 0);
+
+  return self->n_regions;
+}
+
+/**
+ * vhost_memory_get_size:
+ * @self: a memory map
+ *
+ * Gets how much memory the front-end shares.
+ *
+ * Thread: any.
+ *
+ * Returns: the sum of the regions' sizes in bytes
+ *
+ * Since: 0.1
+ */
+guint64
+vhost_memory_get_size (VhostMemory *self)
+{
+  guint64 size = 0;
+
+  g_return_val_if_fail (self != NULL, 0);
+
+  /* Regions do not overlap: their sum fits. */
+  for (guint i = 0; i < self->n_regions; i++)
+    size += self->slots[i].size;
+  return size;
+}
+
+/**
+ * vhost_memory_get_region:
+ * @self: a memory map
+ * @index: which region, in ascending order of guest addresses
+ * @guest_address: (out) (optional): where the guest sees it
+ * @size: (out) (optional): its size in bytes
+ * @user_address: (out) (optional): where the front-end sees it; not an address of this process
+ *
+ * Gets the place of one region (vhost-user specification, "Memory region description").
+ *
+ * Thread: any.
+ *
+ * Returns: %FALSE when there are not that many regions; nothing is set then
+ *
+ * Since: 0.1
+ */
+gboolean
+vhost_memory_get_region (VhostMemory *self, guint index, guint64 *guest_address, guint64 *size,
+                         guint64 *user_address)
+{
+  const VhostMemoryRegionInfo *info;
+
+  g_return_val_if_fail (self != NULL, FALSE);
+
+  if (index >= self->n_regions)
+    return FALSE;
+  info = &self->mappings[index]->info;
+  if (guest_address != NULL)
+    *guest_address = info->guest_address;
+  if (size != NULL)
+    *size = info->size;
+  if (user_address != NULL)
+    *user_address = info->user_address;
+  return TRUE;
+}
+
+/**
+ * vhost_memory_map:
+ * @self: a memory map
+ * @guest_address: an address in the guest's physical memory
+ * @length: (out) (optional): how many bytes follow in one piece, to the end of the region
+ *
+ * Gets the address in this process of a byte of guest memory.
+ *
+ * The guest can change these bytes at any moment: read a value once into a variable of your own,
+ * check it there, use it from there. What is written is not entered into the log of a migration;
+ * for requests use [struct@Chain], which sees to that.
+ *
+ * Thread: any, while a reference to @self is held.
+ *
+ * Returns: (transfer none) (nullable): the byte's address, or %NULL when no region holds it;
+ * @length is 0 then
+ *
+ * Since: 0.1
+ */
+gpointer
+vhost_memory_map (VhostMemory *self, guint64 guest_address, gsize *length)
+{
+  const VhostMemorySlot *slot;
+
+  g_return_val_if_fail (self != NULL, NULL);
+
+  slot = vhost_memory_lookup (self, guest_address);
+  if (length != NULL)
+    *length = slot != NULL ? (gsize) (slot->size - (guest_address - slot->guest_address)) : 0;
+  return slot != NULL ? slot->host + (guest_address - slot->guest_address) : NULL;
+}
+
+/* Whether @length bytes at @address are there, in one region or in several that follow each other.
+ */
+static gboolean
+check_range (VhostMemory *self, guint64 address, gsize length, GError **error)
+{
+  guint64 at = address;
+  guint64 left = length;
+
+  while (left > 0)
+    {
+      const VhostMemorySlot *slot = vhost_memory_lookup (self, at);
+      guint64 here;
+
+      if (slot == NULL)
+        {
+          g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                       "%" G_GSIZE_FORMAT " bytes at guest address 0x%" G_GINT64_MODIFIER
+                       "x are not all in shared memory: there is none at 0x%" G_GINT64_MODIFIER "x",
+                       length, address, at);
+          return FALSE;
+        }
+      here = MIN (left, slot->size - (at - slot->guest_address));
+      at += here; /* a region's end does not wrap */
+      left -= here;
+    }
+  return TRUE;
+}
+
+/**
+ * vhost_memory_read:
+ * @self: a memory map
+ * @guest_address: an address in the guest's physical memory
+ * @data: (out caller-allocates) (array length=length) (element-type guint8): where to copy to
+ * @length: how many bytes; the range may cross regions that follow each other
+ * @error: return location for an error
+ *
+ * Copies out of the guest's memory.
+ *
+ * Fails with %VHOST_ERROR_INVALID when a part of the range is not shared; nothing is copied then.
+ *
+ * Thread: any, while a reference to @self is held.
+ *
+ * Returns: %TRUE when all bytes were copied
+ *
+ * Since: 0.1
+ */
+gboolean
+vhost_memory_read (VhostMemory *self, guint64 guest_address, gpointer data, gsize length,
+                   GError **error)
+{
+  guint8 *to = data;
+
+  g_return_val_if_fail (self != NULL, FALSE);
+  g_return_val_if_fail (data != NULL || length == 0, FALSE);
+
+  if (!check_range (self, guest_address, length, error))
+    return FALSE;
+  while (length > 0)
+    {
+      gsize piece;
+      gpointer host = vhost_memory_map (self, guest_address, &piece);
+
+      piece = MIN (piece, length);
+      memcpy (to, host, piece);
+      to += piece;
+      guest_address += piece;
+      length -= piece;
+    }
+  return TRUE;
+}
+
+/**
+ * vhost_memory_write:
+ * @self: a memory map
+ * @guest_address: an address in the guest's physical memory
+ * @data: (array length=length) (element-type guint8): what to copy
+ * @length: how many bytes; the range may cross regions that follow each other
+ * @error: return location for an error
+ *
+ * Copies into the guest's memory.
+ *
+ * Fails with %VHOST_ERROR_INVALID when a part of the range is not shared; nothing is copied then.
+ * What is written is not entered into the log of a migration; for requests use [struct@Chain].
+ *
+ * Thread: any, while a reference to @self is held.
+ *
+ * Returns: %TRUE when all bytes were copied
+ *
+ * Since: 0.1
+ */
+gboolean
+vhost_memory_write (VhostMemory *self, guint64 guest_address, gconstpointer data, gsize length,
+                    GError **error)
+{
+  const guint8 *from = data;
+
+  g_return_val_if_fail (self != NULL, FALSE);
+  g_return_val_if_fail (data != NULL || length == 0, FALSE);
+
+  if (!check_range (self, guest_address, length, error))
+    return FALSE;
+  while (length > 0)
+    {
+      gsize piece;
+      gpointer host = vhost_memory_map (self, guest_address, &piece);
+
+      piece = MIN (piece, length);
+      memcpy (host, from, piece);
+      from += piece;
+      guest_address += piece;
+      length -= piece;
+    }
+  return TRUE;
+}

@@ -1,0 +1,51 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "vhost-types.h"
+
+G_BEGIN_DECLS
+
+#define VHOST_TYPE_QUEUE (vhost_queue_get_type ())
+VHOST_AVAILABLE_IN_0_1
+G_DECLARE_FINAL_TYPE (VhostQueue, vhost_queue, VHOST, QUEUE, GObject)
+
+typedef enum
+{
+  VHOST_QUEUE_STATE_STOPPED,
+  VHOST_QUEUE_STATE_STARTED,  /* started, but disabled */
+  VHOST_QUEUE_STATE_ENABLED,  /* started and enabled: requests are taken */
+  VHOST_QUEUE_STATE_DRAINING, /* stopping: waits for requests in flight */
+  VHOST_QUEUE_STATE_BROKEN,   /* the driver broke a rule of the ring; until it is set up again */
+} VhostQueueState;
+
+typedef struct
+{
+  guint64 kicks;            /* wake-ups by the front-end */
+  guint64 calls;            /* notifications sent */
+  guint64 calls_suppressed; /* completions for which the driver wanted none */
+  guint64 requests;         /* chains taken */
+  guint64 completed;        /* chains given back */
+  guint64 passes;           /* batches served */
+  guint64 polls_hit;        /* batches found by polling, without a kick */
+  guint64 bytes_in;         /* sizes of readable parts taken */
+  guint64 bytes_out;        /* written lengths given back */
+} VhostQueueCounters;
+
+VHOST_AVAILABLE_IN_0_1
+guint vhost_queue_get_index (VhostQueue *self);
+VHOST_AVAILABLE_IN_0_1
+guint vhost_queue_get_size (VhostQueue *self);
+VHOST_AVAILABLE_IN_0_1
+VhostQueueState vhost_queue_get_state (VhostQueue *self);
+VHOST_AVAILABLE_IN_0_1
+guint vhost_queue_get_in_flight (VhostQueue *self);
+VHOST_AVAILABLE_IN_0_1
+void vhost_queue_get_counters (VhostQueue *self, VhostQueueCounters *counters);
+
+VHOST_AVAILABLE_IN_0_1
+VhostChain *vhost_queue_pop (VhostQueue *self);
+VHOST_AVAILABLE_IN_0_1
+void vhost_queue_flush (VhostQueue *self);
+
+G_END_DECLS

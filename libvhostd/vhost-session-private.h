@@ -1,0 +1,288 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The session's inside, shared by its files (one subject each): vhost-session.c owns the life cycle, -message reads and
+ * answers, -command goes to the workers and back, -ring starts and stops; -memory, -vring and -config hold the handlers.
+ *
+ * A handler returns at once. What a worker must do first is posted to it as a VhostSessionCommand; the session reads
+ * no further message until all commands of the current one have come back through the session's mailbox. */
+#pragma once
+
+#include "vhost-backend-channel-private.h"
+#include "vhost-backend-private.h"
+#include "vhost-channel-private.h"
+#include "vhost-session.h"
+#include "vhost-trace-private.h"
+#include "vhost-worker-private.h"
+
+typedef enum
+{
+  VHOST_SESSION_DONE,    /* handled: an ack of 0 when one was asked for */
+  VHOST_SESSION_REPLIED, /* the handler has sent its own reply */
+  VHOST_SESSION_REFUSED, /* error set: non-zero where an answer is due */
+  VHOST_SESSION_LATER,   /* vhost_session_finish_message () will be called */
+  VHOST_SESSION_CLOSE,   /* error set: the session must end */
+} VhostSessionResult;
+
+/* What the front-end has said of one ring. Control thread; the queue itself lives on its worker. */
+typedef struct
+{
+  VhostQueue *queue;   /* (owned) */
+  VhostWorker *worker; /* (unowned): the daemon's */
+  guint32 size;
+  guint32 base;
+  gboolean have_addr;
+  VhostWireVringAddr addr;
+  int kick_fd; /* (owned) until the ring starts */
+  int call_fd; /* (owned) the queue has a duplicate: a ring that is started again without CALL keeps calling */
+  int err_fd;  /* (owned) likewise */
+  gboolean started;  /* as the protocol sees it (R4, R6) */
+  gboolean stopping; /* a stop is on its way to the worker */
+  gboolean enabled;
+  gboolean broken;
+  gboolean renewed;   /* broken, and set up again since: KICK makes it whole (V48) */
+  gboolean have_base; /* of a broken ring: SET_VRING_BASE came since */
+} VhostSessionVring;
+
+typedef struct
+{
+  /* Thread: control, all of them. */
+  void (*closed) (VhostSession *session, const GError *error, gpointer data); /* after the drain; error NULL: the peer went */
+  /* A change by the device is announced with the whole range that messages can reach: 0 to VHOST_WIRE_MAX_CONFIG. */
+  void (*config_changed) (VhostSession *session, guint offset, guint length, gboolean by_driver,
+                          gpointer data);
+  /* TRUE: someone wants kicks (any thread reads it) */
+  gboolean (*wants_kicks) (gpointer data);
+  void (*kicked) (VhostQueue *queue, gpointer data); /* thread: worker */
+} VhostSessionOwner;
+
+/* The way back from the workers. Counted apart from the session, because a worker that has just posted may still be
+ * about to write the eventfd when the session is gone already. */
+typedef struct
+{
+  gatomicrefcount ref_count;
+  VhostMailbox mailbox;
+} VhostSessionInbox;
+
+/* Something for a queue's worker to do, and its way back. */
+typedef struct _VhostSessionCommand VhostSessionCommand;
+struct _VhostSessionCommand
+{
+  VhostTask task;            /* first: to the worker and back */
+  VhostTask drained;         /* for what the queue calls when requests have ended */
+  VhostSession *session;     /* (owned) */
+  VhostSessionInbox *inbox;  /* (owned) */
+  VhostSessionVring *vring;  /* (unowned) (nullable): the session's; NULL: an event from the worker, nobody waits for it */
+  void (*run) (VhostSessionCommand *command);  /* thread: worker; vhost_session_command_answer () must follow */
+  void (*done) (VhostSessionCommand *command); /* thread: control */
+  gboolean waited;           /* the current message waits for it */
+  VhostQueueSetup setup;     /* descriptors (owned) */
+  int fd;                    /* (owned) */
+  VhostMemory *memory;       /* (owned) (nullable) */
+  VhostWorker *worker;       /* (unowned) */
+  VhostQueue *queue;         /* (owned) */
+  gboolean enabled;
+  guint32 base;
+  GError *error; /* (owned) (nullable): what the worker says */
+};
+
+#define VHOST_SESSION_COMMAND_OF_DRAINED(task)                                                     \
+  ((VhostSessionCommand *) (gpointer) ((guint8 *) (task)                                           \
+                                       - G_STRUCT_OFFSET (VhostSessionCommand, drained)))
+
+struct _VhostSession
+{
+  GObject parent_instance;
+
+  VhostBackend *backend;          /* (owned) */
+  const VhostSessionOwner *owner; /* (unowned) */
+  gpointer owner_data;
+  GMainContext *context; /* (owned) */
+  guint drain_timeout_ms;
+  gboolean seal_memory;
+  int peer_pid;
+  int peer_uid;
+  char *peer_name;  /* (owned) */
+  char *peer_label; /* (owned): "qemu-system-x86 (pid 4711)", for logs and errors */
+
+  VhostChannel *channel;    /* (owned) (nullable): NULL once closed */
+  GSource *source;          /* (owned) (nullable): of the channel */
+  gpointer source_tag;
+  VhostSessionInbox *inbox; /* (owned) */
+  GSource *inbox_source;    /* (owned) */
+  GSource *drain_timer;     /* (owned) (nullable) */
+  GSource *retry_timer;     /* (owned) (nullable): activation of the back-end */
+  VhostRateLimit refusals;  /* in the log */
+  VhostRateLimit breaks;
+
+  /* Negotiated */
+  guint64 features;
+  gboolean have_features;
+  gboolean features_refused;
+  guint64 protocol_features;
+  guint status; /* as the front-end set it */
+  gboolean needs_reset;
+
+  VhostMemory *memory; /* (owned) (nullable) */
+  gboolean told_cure;  /* about shared memory */
+  VhostSessionVring *vrings; /* (owned) */
+  guint n_vrings;
+  guint n_started;
+  gboolean active; /* the back-end is activated */
+  VhostBackendChannel *backend_channel; /* (owned) (nullable) */
+  gboolean config_pending;
+
+  /* The current message */
+  VhostWireHeader current;
+  gboolean busy;                              /* not answered yet */
+  guint waiting;                              /* commands that must come back first */
+  void (*continuation) (VhostSession *self);  /* then */
+  GError *message_error;                      /* (owned) (nullable): the first failure among them */
+  VhostSessionVring *current_vring;           /* (unowned) */
+  guint tries;                                /* of the activation */
+
+  /* The end */
+  guint n_commands; /* all that are out */
+  gboolean closing;
+  gboolean abandoned;
+  gboolean closed;
+  gint64 close_deadline; /* monotonic us */
+  GError *close_error;   /* (owned) (nullable) */
+};
+
+/* Takes @fd (connected) in any case. Queue i is served by workers[i % n_workers]. Sources are attached to the
+ * thread-default context. The session lives, whoever holds it, until owner->closed has run; from then on the references
+ * decide. */
+VhostSession *vhost_session_new_take_fd (int fd, VhostBackend *backend, VhostWorker **workers,
+                                         guint n_workers, guint drain_timeout_ms,
+                                         gboolean seal_memory, const VhostSessionOwner *owner,
+                                         gpointer owner_data, GError **error);
+/* Stops reading, drains the rings (at most @drain_timeout_ms), then calls owner->closed, never within this call.
+ * Idempotent; a second call can only shorten the wait. Takes @error (nullable). */
+void vhost_session_shutdown (VhostSession *self, guint drain_timeout_ms, GError *error);
+
+/* As the property of the same name; 0 is GObject's. */
+typedef enum
+{
+  VHOST_SESSION_PROP_BACKEND = 1,
+  VHOST_SESSION_PROP_PEER_PID,
+  VHOST_SESSION_PROP_PEER_UID,
+  VHOST_SESSION_PROP_PEER_NAME,
+  VHOST_SESSION_PROP_FEATURES,
+  VHOST_SESSION_PROP_PROTOCOL_FEATURES,
+  VHOST_SESSION_PROP_STATUS,
+  VHOST_SESSION_PROP_N_QUEUES,
+  VHOST_SESSION_N_PROPS
+} VhostSessionProperty;
+void vhost_session_notify (VhostSession *self, VhostSessionProperty property);
+
+/* VIRTIO device status. */
+#define VHOST_SESSION_STATUS_FEATURES_OK 8u
+#define VHOST_SESSION_STATUS_NEEDS_RESET 64u
+
+/* For the handlers. Thread: control. */
+static inline gboolean
+vhost_session_has_protocol (VhostSession *self, VhostWireProtocolBit bit)
+{
+  return (self->protocol_features & VHOST_WIRE_BIT (bit)) != 0;
+}
+
+/* Without bit 30 there is no SET_VRING_ENABLE: SET_FEATURES enables (R8). */
+static inline gboolean
+vhost_session_has_enable (VhostSession *self)
+{
+  return (self->features & VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES)) != 0;
+}
+
+/* Begins to read: attaches the socket's source. */
+void vhost_session_attach (VhostSession *self);
+/* Answers the current message with its own code and flags exactly 5. */
+void vhost_session_reply (VhostSession *self, const void *payload, guint32 size);
+void vhost_session_reply_u64 (VhostSession *self, guint64 value);
+/* Ends a message for which LATER was returned. Takes @error (nullable: it succeeded). */
+void vhost_session_finish_message (VhostSession *self, GError *error);
+/* What to tell a user whose front-end shares no guest memory. */
+extern const char vhost_session_memory_cure[];
+/* Closes the session after its drain timeout unless vhost_session_disarm_drain () comes first. */
+void vhost_session_arm_drain (VhostSession *self);
+void vhost_session_disarm_drain (VhostSession *self);
+
+/* Nothing is out at the workers any more, and the session is closing. */
+void vhost_session_close_now (VhostSession *self);
+/* Thread: any. */
+void vhost_session_inbox_unref (VhostSessionInbox *inbox);
+
+/* Thread: control. @vring's worker will run @run, then the control thread @done. */
+VhostSessionCommand *vhost_session_command_new (VhostSession *self, VhostSessionVring *vring,
+                                                void (*run) (VhostSessionCommand *command),
+                                                void (*done) (VhostSessionCommand *command));
+/* Thread: control. Takes @command. @waited: the current message waits for it. */
+void vhost_session_command_post (VhostSessionCommand *command, gboolean waited);
+/* Thread: control. Of one that was not posted. */
+void vhost_session_command_free (VhostSessionCommand *command);
+/* Thread: worker. Takes @command back to the control thread. */
+void vhost_session_command_answer (VhostSessionCommand *command);
+/* Returned by a handler that has posted its commands: @continuation runs when the last one is back. */
+VhostSessionResult vhost_session_wait (VhostSession *self,
+                                       void (*continuation) (VhostSession *self));
+/* A continuation without anything of its own. */
+void vhost_session_continue_ack (VhostSession *self);
+
+/* What a message's handler looks like. Thread: control. The message has been checked against its row and gates. */
+#define VHOST_SESSION_HANDLER(name)                                                                \
+  VhostSessionResult vhost_session_handle_##name (VhostSession *self, VhostMessage *message,       \
+                                                  GError **error)
+
+/* vhost-session-ring.c */
+extern const VhostQueueHooks vhost_session_queue_hooks;
+void vhost_session_stop_vring (VhostSession *self, VhostSessionVring *vring, gboolean waited);
+void vhost_session_abandon_vring (VhostSession *self, VhostSessionVring *vring);
+void vhost_session_post_enabled (VhostSession *self, VhostSessionVring *vring, gboolean waited);
+/* The last ring has stopped, or the first has failed to start. */
+void vhost_session_check_suspend (VhostSession *self);
+/* Everything that the ring's start needs, checked and translated, without descriptors. */
+gboolean vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring,
+                                      VhostQueueSetup *setup, GError **error);
+/* The current message is a KICK for current_vring, which is stopped: all the way to the worker, and the answer. */
+void vhost_session_begin_start (VhostSession *self);
+/* -1 stays -1 without an error. */
+int vhost_session_duplicate_fd (int fd, GError **error);
+/* For commands that leave nothing to do. */
+void vhost_session_command_ended (VhostSessionCommand *command);
+
+/* vhost-session-vring.c */
+VHOST_SESSION_HANDLER (set_vring_num);
+VHOST_SESSION_HANDLER (set_vring_addr);
+VHOST_SESSION_HANDLER (set_vring_base);
+VHOST_SESSION_HANDLER (get_vring_base);
+VHOST_SESSION_HANDLER (set_vring_kick);
+VHOST_SESSION_HANDLER (set_vring_call);
+VHOST_SESSION_HANDLER (set_vring_err);
+VHOST_SESSION_HANDLER (set_vring_enable);
+
+/* vhost-session-memory.c */
+VHOST_SESSION_HANDLER (set_mem_table);
+VHOST_SESSION_HANDLER (get_max_mem_slots);
+VHOST_SESSION_HANDLER (add_mem_reg);
+VHOST_SESSION_HANDLER (rem_mem_reg);
+
+/* vhost-session-config.c */
+extern const VhostBackendPeer vhost_session_backend_peer;
+/* Has what this message needs been negotiated? */
+gboolean vhost_session_check_gates (VhostSession *self, const VhostWireMessage *row,
+                                    guint32 request, GError **error);
+guint64 vhost_session_get_offered_features (VhostSession *self);
+/* Sends CONFIG_CHANGE now or when the first ring starts (S3). */
+void vhost_session_announce_config (VhostSession *self);
+void vhost_session_flush_config (VhostSession *self);
+VHOST_SESSION_HANDLER (get_features);
+VHOST_SESSION_HANDLER (set_features);
+VHOST_SESSION_HANDLER (get_protocol_features);
+VHOST_SESSION_HANDLER (set_protocol_features);
+VHOST_SESSION_HANDLER (get_queue_num);
+VHOST_SESSION_HANDLER (owner);
+VHOST_SESSION_HANDLER (get_config);
+VHOST_SESSION_HANDLER (set_config);
+VHOST_SESSION_HANDLER (set_status);
+VHOST_SESSION_HANDLER (get_status);
+VHOST_SESSION_HANDLER (set_backend_req_fd);
+VHOST_SESSION_HANDLER (reset_device);

@@ -1,0 +1,374 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The session's running rings: start, stop and what they report. Must not touch a queue from the
+ * control thread once its ring has started.
+ *
+ * How it works: KICK starts a ring. What depends on other messages is checked then, the addresses
+ * are translated, the back-end is activated if this is the first ring, and a command takes
+ * everything to the worker. A stop comes back when the requests in flight have ended, or were given
+ * up. */
+#include "config.h"
+
+#include "vhost-error.h"
+#include "vhost-fd-private.h"
+#include "vhost-session-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+/* A back-end that is still in use elsewhere (a lock, say) gets a second to become free. */
+#define ACTIVATION_INTERVAL_MS 50
+#define ACTIVATION_TRIES 20
+
+/* ---- Hooks ---- */
+
+/* Thread: worker. */
+static void
+queue_process (VhostQueue *queue, gpointer owner)
+{
+  VhostSession *self = owner;
+
+  vhost_backend_process_queue (queue->backend, queue);
+  if (self->owner->wants_kicks != NULL && self->owner->wants_kicks (self->owner_data))
+    self->owner->kicked (queue, self->owner_data);
+}
+
+/* Thread: control. */
+static void
+queue_failed (VhostSessionCommand *command)
+{
+  VhostSession *self = command->session;
+  VhostSessionVring *vring = &self->vrings[command->queue->index];
+  guint suppressed;
+
+  if (self->closing)
+    return;
+  if (g_error_matches (command->error, VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY))
+    {
+      /* All rings live in that memory. */
+      vhost_session_shutdown (self, self->drain_timeout_ms, g_steal_pointer (&command->error));
+      return;
+    }
+  vring->broken = TRUE;
+  vring->renewed = vring->have_base = FALSE;
+  self->needs_reset = TRUE;
+  /* A guest can have this as often as it likes, so it is limited and not a warning. */
+  if (vhost_rate_limit_allows (&self->breaks, &suppressed))
+    g_message ("%s: queue %u is broken until its driver sets it up again: %s", self->peer_label,
+               command->queue->index, command->error->message);
+  vhost_session_announce_config (self); /* V47 */
+  vhost_session_notify (self, VHOST_SESSION_PROP_STATUS);
+  g_signal_emit_by_name (self, "queue-broken", command->queue, command->error->message);
+}
+
+/* Thread: worker. */
+static void
+queue_error (VhostQueue *queue, const GError *error, gpointer owner)
+{
+  VhostSessionCommand *command = vhost_session_command_new (owner, NULL, NULL, queue_failed);
+
+  command->queue = g_object_ref (queue);
+  command->error = g_error_copy (error);
+  vhost_session_command_answer (command);
+}
+
+const VhostQueueHooks vhost_session_queue_hooks = {
+  .process = queue_process,
+  .error = queue_error,
+};
+
+/* ---- Stop ---- */
+
+/* Thread: control. */
+void
+vhost_session_command_ended (VhostSessionCommand *command)
+{
+}
+
+/* Thread: worker. */
+static void
+stop_ended (VhostTask *task)
+{
+  VhostSessionCommand *command = VHOST_SESSION_COMMAND_OF_DRAINED (task);
+
+  command->base = vhost_queue_get_base (command->queue);
+  /* Given up with requests out: the back-end was promised that none is, so it is not told. */
+  if (!command->queue->abandoned || command->queue->in_flight == 0)
+    vhost_backend_queue_stopped (command->queue->backend, command->queue);
+  vhost_session_command_answer (command);
+}
+
+/* Thread: worker. Perhaps called from within the completion of the last request: a back-end must
+ * not lose its queue's state under its feet there, so it hears of the stop from the worker's own
+ * loop. */
+static void
+stop_drained (VhostTask *task)
+{
+  VhostSessionCommand *command = VHOST_SESSION_COMMAND_OF_DRAINED (task);
+
+  command->drained.run = stop_ended;
+  vhost_worker_post (command->worker, &command->drained);
+}
+
+/* Thread: worker. */
+static void
+stop_run (VhostSessionCommand *command)
+{
+  command->drained.run = stop_drained;
+  vhost_worker_stop_queue (command->worker, command->queue, &command->drained);
+}
+
+/* Thread: control. */
+static void
+stop_done (VhostSessionCommand *command)
+{
+  VhostSession *self = command->session;
+  VhostSessionVring *vring = command->vring;
+
+  vring->started = vring->stopping = FALSE;
+  self->n_started--;
+  if (!vring->have_base)
+    vring->base = command->base; /* V48: of a broken ring the index of the bad entry */
+  vring->have_base = FALSE;
+  vhost_session_check_suspend (self);
+}
+
+void
+vhost_session_stop_vring (VhostSession *self, VhostSessionVring *vring, gboolean waited)
+{
+  vring->stopping = TRUE;
+  vhost_session_command_post (vhost_session_command_new (self, vring, stop_run, stop_done), waited);
+}
+
+/* Thread: worker. */
+static void
+abandon_run (VhostSessionCommand *command)
+{
+  VhostQueue *queue = command->queue;
+  VhostTask *stopped = g_steal_pointer (&queue->drained_next);
+  VhostTask *released = g_steal_pointer (&queue->released);
+
+  vhost_worker_abandon_queue (command->worker, queue);
+  /* Whoever waited for requests that may never end has waited long enough. */
+  if (released != NULL)
+    released->run (released);
+  if (stopped != NULL)
+    stopped->run (stopped);
+  vhost_session_command_answer (command);
+}
+
+void
+vhost_session_abandon_vring (VhostSession *self, VhostSessionVring *vring)
+{
+  vhost_session_command_post (
+      vhost_session_command_new (self, vring, abandon_run, vhost_session_command_ended), FALSE);
+}
+
+void
+vhost_session_check_suspend (VhostSession *self)
+{
+  if (!self->active || self->n_started > 0)
+    return;
+  self->active = FALSE;
+  vhost_backend_suspend (self->backend);
+}
+
+/* ---- Start ---- */
+
+/* Thread: worker. */
+static void
+start_run (VhostSessionCommand *command)
+{
+  vhost_queue_set_enabled (command->queue, command->enabled);
+  if (vhost_worker_start_queue (command->worker, command->queue, &command->setup, command->memory,
+                                &command->error))
+    {
+      /* They are the queue's now. */
+      command->setup.kick_fd = command->setup.call_fd = command->setup.err_fd = -1;
+      vhost_backend_queue_started (command->queue->backend, command->queue);
+    }
+  vhost_session_command_answer (command);
+}
+
+/* Thread: control. */
+static void
+start_done (VhostSessionCommand *command)
+{
+  VhostSession *self = command->session;
+  VhostSessionVring *vring = command->vring;
+  gboolean any_broken = FALSE;
+
+  if (command->error != NULL)
+    {
+      vhost_session_check_suspend (self);
+      return;
+    }
+  vring->started = TRUE;
+  vring->broken = vring->renewed = vring->have_base = FALSE;
+  self->n_started++;
+  if (self->closing)
+    {
+      vhost_session_stop_vring (self, vring, FALSE);
+      if (self->abandoned)
+        vhost_session_abandon_vring (self, vring);
+      return;
+    }
+  for (guint i = 0; i < self->n_vrings; i++)
+    any_broken |= self->vrings[i].broken;
+  if (self->needs_reset && !any_broken)
+    {
+      self->needs_reset = FALSE;
+      vhost_session_notify (self, VHOST_SESSION_PROP_STATUS);
+    }
+  vhost_session_flush_config (self);
+}
+
+/* One part of the ring, as the guest's address. Without GPA_ADDRESSES it comes as the front-end's
+ * own address. */
+static gboolean
+translate (VhostSession *self, VhostSessionVring *vring, const char *part, guint64 address,
+           guint64 length, guint64 *guest_address, GError **error)
+{
+  *guest_address = address;
+  if (vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_GPA_ADDRESSES))
+    return TRUE; /* checked against the map by the queue */
+  if (vhost_memory_user_to_guest (self->memory, address, length, guest_address))
+    return TRUE;
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
+               "the %s of ring %u (0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
+               " bytes) is in none of the %u memory regions that the front-end shares; if the VM's "
+               "memory is not shared, %s",
+               part, vring->queue->index, address, length,
+               vhost_memory_get_n_regions (self->memory), vhost_session_memory_cure);
+  return FALSE;
+}
+
+int
+vhost_session_duplicate_fd (int fd, GError **error)
+{
+  int copy = fd < 0 ? -1 : fcntl (fd, F_DUPFD_CLOEXEC, 3);
+
+  if (fd >= 0 && copy < 0)
+    {
+      int errsv = errno;
+
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
+                   "cannot duplicate a notification descriptor: %s; raise the limit of open files",
+                   g_strerror (errsv));
+    }
+  return copy;
+}
+
+/* What the start needs and other messages have brought, or have not (R17). V2 and V3 are the
+ * queue's to check. */
+gboolean
+vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring, VhostQueueSetup *setup,
+                             GError **error)
+{
+  gboolean event_idx = (self->features & VHOST_WIRE_BIT (VHOST_WIRE_F_RING_EVENT_IDX)) != 0;
+  guint index = vring->queue->index;
+
+  if (vring->size == 0 || !vring->have_addr)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "ring %u cannot start without %s",
+                   index,
+                   vring->size == 0 ? "its size (SET_VRING_NUM)" : "its place (SET_VRING_ADDR)");
+      return FALSE;
+    }
+  if (self->memory == NULL || vhost_memory_get_n_regions (self->memory) == 0)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
+                   "the front-end, %s, shares no guest memory; %s", self->peer_label,
+                   vhost_session_memory_cure);
+      return FALSE;
+    }
+  setup->size = vring->size;
+  setup->base = vring->base;
+  setup->features = self->features;
+  setup->log = vring->addr.log;
+  setup->log_used = (vring->addr.flags & 1) != 0;
+  return translate (self, vring, "descriptor table", vring->addr.descriptor,
+                    16 * (guint64) vring->size, &setup->descriptor, error)
+         && translate (self, vring, "available ring", vring->addr.available,
+                       4 + 2 * (guint64) vring->size + (event_idx ? 2 : 0), &setup->available,
+                       error)
+         && translate (self, vring, "used ring", vring->addr.used,
+                       4 + 8 * (guint64) vring->size + (event_idx ? 2 : 0), &setup->used, error);
+}
+
+static gboolean try_start (gpointer data);
+
+/* The current message is a KICK whose ring is stopped: all the way to the worker. */
+void
+vhost_session_begin_start (VhostSession *self)
+{
+  self->tries = 0;
+  if (try_start (self) == G_SOURCE_CONTINUE)
+    {
+      self->retry_timer = g_timeout_source_new (ACTIVATION_INTERVAL_MS);
+      g_source_set_static_name (self->retry_timer, "VhostSession activation");
+      g_source_set_callback (self->retry_timer, try_start, self, NULL);
+      g_source_attach (self->retry_timer, self->context);
+    }
+}
+
+static void
+clear_retry_timer (VhostSession *self)
+{
+  if (self->retry_timer != NULL)
+    {
+      g_source_destroy (self->retry_timer);
+      g_clear_pointer (&self->retry_timer, g_source_unref);
+    }
+}
+
+/* Thread: control. Once, and again by timer while the back-end is busy. */
+static gboolean
+try_start (gpointer data)
+{
+  VhostSession *self = data;
+  VhostSessionVring *vring = self->current_vring;
+  VhostSessionCommand *command;
+  GError *error = NULL;
+
+  if (!self->active)
+    {
+      if (!vhost_backend_activate (self->backend, &error))
+        {
+          if (g_error_matches (error, VHOST_ERROR, VHOST_ERROR_BUSY)
+              && ++self->tries < ACTIVATION_TRIES)
+            {
+              g_clear_error (&error);
+              return G_SOURCE_CONTINUE;
+            }
+          if (error == NULL)
+            error = g_error_new (VHOST_ERROR, VHOST_ERROR_BACKEND,
+                                 "the device could not be activated and did not say why");
+          goto refused;
+        }
+      self->active = TRUE;
+    }
+  clear_retry_timer (self);
+  command = vhost_session_command_new (self, vring, start_run, start_done);
+  command->enabled = vring->enabled;
+  command->memory = vhost_memory_ref (self->memory);
+  command->setup.kick_fd = g_steal_fd (&vring->kick_fd);
+  command->setup.call_fd = vhost_session_duplicate_fd (vring->call_fd, &error);
+  if (error == NULL)
+    command->setup.err_fd = vhost_session_duplicate_fd (vring->err_fd, &error);
+  if (error != NULL || !vhost_session_prepare_setup (self, vring, &command->setup, &error))
+    {
+      vhost_session_command_free (command);
+      vhost_session_check_suspend (self);
+      goto refused;
+    }
+  vhost_session_command_post (command, TRUE);
+  self->continuation = vhost_session_continue_ack;
+  return G_SOURCE_REMOVE;
+
+refused:
+  clear_retry_timer (self);
+  vhost_fd_clear (&vring->kick_fd);
+  vhost_session_finish_message (self, error);
+  return G_SOURCE_REMOVE;
+}

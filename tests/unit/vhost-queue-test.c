@@ -1,0 +1,481 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The queue: passes, completions now and later and from elsewhere, stops, maps that are replaced, rings that break. */
+#include "hand-ring.h"
+
+#include "vhost-error.h"
+
+typedef struct
+{
+  HandRing hand;
+  VhostQueue *queue;
+  VhostQueueSetup setup;
+  GPtrArray *held; /* chains that the back-end keeps */
+  gboolean hold;
+  guint processed;
+  guint woken;
+} Fixture;
+
+static void
+process (VhostQueue *queue, gpointer owner)
+{
+  Fixture *f = owner;
+  VhostChain *chain;
+
+  while ((chain = vhost_queue_pop (queue)) != NULL)
+    {
+      f->processed++;
+      if (f->hold)
+        g_ptr_array_add (f->held, chain);
+      else
+        vhost_chain_complete (chain, chain->writable_size);
+    }
+}
+
+static void
+note_error (VhostQueue *queue, const GError *error, gpointer owner)
+{
+  hand_note_error (&((Fixture *) owner)->hand, error);
+}
+
+static void
+wake (VhostQueue *queue)
+{
+  __atomic_fetch_add (&((Fixture *) queue->owner)->woken, 1, __ATOMIC_SEQ_CST);
+}
+
+static const VhostQueueHooks hooks = { .process = process, .error = note_error, .wake = wake };
+
+static void
+start (Fixture *f)
+{
+  GError *error = NULL;
+
+  f->setup = hand_setup (&f->hand);
+  vhost_queue_start (f->queue, &f->setup, f->hand.memory, &error);
+  g_assert_no_error (error);
+}
+
+static void
+set_up_sized (Fixture *f, guint size)
+{
+  memset (f, 0, sizeof *f);
+  hand_ring_init (&f->hand, size);
+  f->held = g_ptr_array_new ();
+  f->queue = vhost_queue_new (0, 32768, 64, &hooks, f);
+  vhost_queue_set_enabled (f->queue, TRUE);
+  start (f);
+}
+
+static void
+set_up (Fixture *f, gconstpointer data)
+{
+  set_up_sized (f, 8);
+}
+
+static void
+set_up_large (Fixture *f, gconstpointer data)
+{
+  set_up_sized (f, 1024);
+}
+
+static void
+complete_held (Fixture *f)
+{
+  for (guint i = 0; i < f->held->len; i++)
+    vhost_chain_complete (f->held->pdata[i], 1);
+  g_ptr_array_set_size (f->held, 0);
+}
+
+static void
+tear_down (Fixture *f, gconstpointer data)
+{
+  g_ptr_array_unref (f->held);
+  g_assert_finalize_object (f->queue);
+  hand_ring_clear (&f->hand);
+}
+
+static void
+offer (Fixture *f, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    {
+      guint head = f->hand.avail_idx % f->hand.size;
+
+      hand_desc (&f->hand, head, HAND_DATA + head * 512, 512, 2, 0);
+      hand_offer (&f->hand, head);
+    }
+}
+
+typedef struct
+{
+  VhostTask task;
+  guint ran;
+} Note;
+
+static void
+note_run (VhostTask *task)
+{
+  ((Note *) task)->ran++;
+}
+
+static void
+serves_what_is_there (Fixture *f, gconstpointer data)
+{
+  guint32 id, len;
+
+  offer (f, 5);
+  g_assert_false (vhost_queue_serve (f->queue));
+  g_assert_cmpuint (f->processed, ==, 5);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 5);
+  hand_used (&f->hand, 4, &id, &len);
+  g_assert_cmpuint (id, ==, 4);
+  g_assert_cmpuint (len, ==, 512);
+  g_assert_cmpuint (hand_read_event (f->setup.call_fd), >=, 1);
+  g_assert_cmpuint (vhost_queue_get_in_flight (f->queue), ==, 0);
+}
+
+static void
+a_pass_has_a_budget (Fixture *f, gconstpointer data)
+{
+  offer (f, 600);
+  g_assert_true (vhost_queue_serve (f->queue));
+  g_assert_cmpuint (f->processed, ==, VHOST_QUEUE_BUDGET);
+  g_assert_true (vhost_queue_serve (f->queue));
+  g_assert_false (vhost_queue_serve (f->queue));
+  g_assert_cmpuint (f->processed, ==, 600);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 600);
+}
+
+static void
+disabled_ring_takes_nothing (Fixture *f, gconstpointer data)
+{
+  vhost_queue_set_enabled (f->queue, FALSE);
+  g_assert_cmpint (vhost_queue_get_state (f->queue), ==, VHOST_QUEUE_STATE_STARTED);
+  offer (f, 1);
+  g_assert_false (vhost_queue_has_available (f->queue));
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->processed, ==, 0);
+  vhost_queue_set_enabled (f->queue, TRUE);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->processed, ==, 1);
+}
+
+static void
+a_ring_disabled_in_flight_finishes_what_it_took (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  offer (f, 2);
+  vhost_queue_serve (f->queue);
+  vhost_queue_set_enabled (f->queue, FALSE);
+  complete_held (f);
+  vhost_queue_flush (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 2);
+}
+
+static void
+stop_waits_for_requests_in_flight (Fixture *f, gconstpointer data)
+{
+  Note stopped = { .task.run = note_run };
+
+  f->hold = TRUE;
+  offer (f, 3);
+  vhost_queue_serve (f->queue);
+  vhost_queue_stop (f->queue, &stopped.task);
+  g_assert_cmpuint (stopped.ran, ==, 0);
+  g_assert_cmpint (vhost_queue_get_state (f->queue), ==, VHOST_QUEUE_STATE_DRAINING);
+  offer (f, 1); /* too late for this one */
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->held->len, ==, 3);
+  complete_held (f);
+  g_assert_cmpuint (stopped.ran, ==, 1);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 3);
+  g_assert_cmpuint (vhost_queue_get_base (f->queue), ==, 3);
+  g_assert_cmpint (vhost_queue_get_state (f->queue), ==, VHOST_QUEUE_STATE_STOPPED);
+}
+
+static void
+starts_again_where_it_stopped (Fixture *f, gconstpointer data)
+{
+  Note stopped = { .task.run = note_run };
+  GError *error = NULL;
+
+  offer (f, 3);
+  vhost_queue_serve (f->queue);
+  vhost_queue_stop (f->queue, &stopped.task);
+  g_assert_cmpuint (stopped.ran, ==, 1);
+  offer (f, 2);
+  f->setup = hand_setup (&f->hand);
+  f->setup.base = vhost_queue_get_base (f->queue);
+  vhost_queue_start (f->queue, &f->setup, f->hand.memory, &error);
+  g_assert_no_error (error);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->processed, ==, 5);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 5);
+}
+
+static void
+a_refused_start_changes_nothing (Fixture *f, gconstpointer data)
+{
+  VhostQueueSetup bad = f->setup;
+  g_autoptr (GError) error = NULL;
+  Note stopped = { .task.run = note_run };
+
+  vhost_queue_stop (f->queue, &stopped.task);
+  bad.size = 12;
+  g_assert_false (vhost_queue_start (f->queue, &bad, f->hand.memory, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_RING);
+  g_clear_error (&error);
+  bad.size = 8;
+  bad.used = 4;
+  g_assert_false (vhost_queue_start (f->queue, &bad, f->hand.memory, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_RING);
+  g_assert_cmpint (vhost_queue_get_state (f->queue), ==, VHOST_QUEUE_STATE_STOPPED);
+}
+
+static gpointer
+complete_elsewhere (gpointer data)
+{
+  Fixture *f = data;
+
+  complete_held (f);
+  return NULL;
+}
+
+static void
+completes_from_another_thread (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  offer (f, 8);
+  vhost_queue_serve (f->queue);
+  g_thread_join (g_thread_new ("elsewhere", complete_elsewhere, f));
+  g_assert_cmpuint (f->woken, ==, 1); /* one for the whole batch */
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 0);
+  vhost_queue_collect_remote (f->queue);
+  vhost_queue_flush (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 8);
+}
+
+static void
+a_chain_that_is_held_is_not_reused (Fixture *f, gconstpointer data)
+{
+  VhostChain *mine;
+
+  f->hold = TRUE;
+  offer (f, 1);
+  vhost_queue_serve (f->queue);
+  mine = vhost_chain_ref (f->held->pdata[0]);
+  complete_held (f);
+  for (guint i = 0; i < 20; i++)
+    {
+      offer (f, 1);
+      vhost_queue_serve (f->queue);
+      g_assert_true (f->held->pdata[0] != mine);
+      complete_held (f);
+    }
+  vhost_chain_unref (mine);
+}
+
+static void
+chain_data_is_zero_at_first_and_kept (Fixture *f, gconstpointer data)
+{
+  guint8 *bytes;
+
+  f->hold = TRUE;
+  offer (f, 1);
+  vhost_queue_serve (f->queue);
+  bytes = vhost_chain_get_data (f->held->pdata[0]);
+  for (guint i = 0; i < 64; i++)
+    g_assert_cmpuint (bytes[i], ==, 0);
+  memset (bytes, 7, 64);
+  complete_held (f);
+  offer (f, 1);
+  vhost_queue_serve (f->queue);
+  g_assert_true (vhost_chain_get_data (f->held->pdata[0]) == bytes);
+  g_assert_cmpuint (bytes[63], ==, 7);
+  complete_held (f);
+}
+
+static void
+V47_a_violation_breaks_this_ring_only_once (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  offer (f, 2);
+  vhost_queue_serve (f->queue);
+  hand_offer (&f->hand, 100);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+  g_assert_cmpint (f->hand.error_code, ==, VHOST_ERROR_RING);
+  g_assert_cmpint (vhost_queue_get_state (f->queue), ==, VHOST_QUEUE_STATE_BROKEN);
+  g_assert_cmpuint (hand_read_event (f->setup.err_fd), ==, 1);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+  /* what was taken before is finished all the same */
+  complete_held (f);
+  vhost_queue_flush (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 2);
+}
+
+static void
+V48_a_broken_ring_stops_at_the_bad_entry_and_starts_again (Fixture *f, gconstpointer data)
+{
+  Note stopped = { .task.run = note_run };
+  GError *error = NULL;
+
+  offer (f, 2);
+  hand_offer (&f->hand, 100);
+  vhost_queue_serve (f->queue);
+  vhost_queue_stop (f->queue, &stopped.task);
+  g_assert_cmpuint (stopped.ran, ==, 1);
+  g_assert_cmpuint (vhost_queue_get_base (f->queue), ==, 2);
+  hand_set_avail_index (&f->hand, 2);
+  offer (f, 1);
+  f->setup = hand_setup (&f->hand);
+  f->setup.base = 2;
+  vhost_queue_start (f->queue, &f->setup, f->hand.memory, &error);
+  g_assert_no_error (error);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 3);
+}
+
+static void
+an_old_map_lives_until_its_last_request_ends (Fixture *f, gconstpointer data)
+{
+  Note released = { .task.run = note_run };
+  VhostMemory *new_map = hand_map (f->hand.fd, 0x7000000);
+
+  f->hold = TRUE;
+  offer (f, 2);
+  vhost_queue_serve (f->queue);
+  vhost_queue_set_memory (f->queue, new_map, &released.task);
+  g_assert_cmpuint (released.ran, ==, 0);
+  offer (f, 1); /* with the new map */
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->held->len, ==, 3);
+  /* the old request's memory is still there to be written */
+  *(guint8 *) ((VhostChain *) f->held->pdata[0])->segments[0].iov_base = 9;
+  vhost_chain_complete (g_ptr_array_steal_index (f->held, 0), 1);
+  g_assert_cmpuint (released.ran, ==, 0);
+  vhost_chain_complete (g_ptr_array_steal_index (f->held, 0), 1);
+  g_assert_cmpuint (released.ran, ==, 1);
+  complete_held (f);
+  vhost_queue_flush (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 3);
+  vhost_memory_unref (new_map);
+}
+
+static void
+a_map_without_the_ring_breaks_it_quietly (Fixture *f, gconstpointer data)
+{
+  g_autoptr (VhostMemory) empty = vhost_memory_new_empty ();
+  Note released = { .task.run = note_run };
+  Note stopped = { .task.run = note_run };
+
+  f->hold = TRUE;
+  offer (f, 1);
+  vhost_queue_serve (f->queue);
+  vhost_queue_set_memory (f->queue, empty, &released.task);
+  g_assert_cmpint (f->hand.error_code, ==, VHOST_ERROR_RING);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+  complete_held (f); /* must not touch the ring */
+  g_assert_cmpuint (released.ran, ==, 1);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 0);
+  vhost_queue_stop (f->queue, &stopped.task);
+  g_assert_cmpuint (stopped.ran, ==, 1);
+}
+
+static void
+an_abandoned_queue_lives_until_its_last_request_ends (Fixture *f, gconstpointer data)
+{
+  VhostQueue *queue = f->queue;
+
+  f->hold = TRUE;
+  offer (f, 2);
+  vhost_queue_serve (queue);
+  vhost_queue_abandon (queue);
+  g_object_add_weak_pointer (G_OBJECT (queue), (gpointer *) &queue);
+  g_object_unref (f->queue);
+  g_assert_nonnull (queue);
+  complete_held (f);
+  g_assert_null (queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 0);
+  f->queue = vhost_queue_new (0, 8, 0, &hooks, f); /* for the tear-down */
+}
+
+static void
+memory_that_shrank_ends_the_session_not_the_process (Fixture *f, gconstpointer data)
+{
+  offer (f, 1);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpint (ftruncate (f->hand.fd, 0), ==, 0);
+  (void) *(volatile guint16 *) f->queue->ring.available; /* the fault: zero pages from here on */
+  vhost_queue_serve (f->queue);
+  g_assert_cmpint (f->hand.error_code, ==, VHOST_ERROR_NO_SHARED_MEMORY);
+  g_assert_cmpint (vhost_queue_get_state (f->queue), ==, VHOST_QUEUE_STATE_BROKEN);
+}
+
+static void
+kicks_are_wanted_only_when_asked_for (Fixture *f, gconstpointer data)
+{
+  guint16 *event = (guint16 *) hand_at (&f->hand, HAND_USED) + 2 + 4 * 8;
+
+  *event = 0x7777;
+  g_assert_false (vhost_queue_kicks_on (f->queue));
+  g_assert_cmpuint (*event, ==, 0);
+  offer (f, 1);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (*event, ==, 0); /* left behind: one kick, then silence */
+  offer (f, 1);
+  g_assert_true (vhost_queue_kicks_on (f->queue)); /* look again before sleeping */
+}
+
+static void
+a_ring_of_32768_is_served (Fixture *f, gconstpointer data)
+{
+  tear_down (f, NULL);
+  set_up_sized (f, 32768);
+  f->hold = TRUE;
+  for (guint i = 0; i < 32768; i++)
+    hand_desc (&f->hand, i, HAND_DATA, 1, 2, 0);
+  {
+    guint16 *avail = hand_at (&f->hand, HAND_AVAIL);
+
+    for (guint i = 0; i < 32768; i++)
+      avail[2 + i] = i;
+    hand_set_avail_index (&f->hand, 32768);
+  }
+  while (vhost_queue_serve (f->queue))
+    ;
+  g_assert_cmpuint (f->held->len, ==, 32768);
+  g_assert_cmpuint (vhost_queue_get_in_flight (f->queue), ==, 32768);
+  complete_held (f);
+  vhost_queue_flush (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 32768);
+}
+
+#define ADD(name, up) g_test_add ("/queue/" #name, Fixture, NULL, up, name, tear_down)
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  ADD (serves_what_is_there, set_up);
+  ADD (a_pass_has_a_budget, set_up_large);
+  ADD (disabled_ring_takes_nothing, set_up);
+  ADD (a_ring_disabled_in_flight_finishes_what_it_took, set_up);
+  ADD (stop_waits_for_requests_in_flight, set_up);
+  ADD (starts_again_where_it_stopped, set_up);
+  ADD (a_refused_start_changes_nothing, set_up);
+  ADD (completes_from_another_thread, set_up);
+  ADD (a_chain_that_is_held_is_not_reused, set_up);
+  ADD (chain_data_is_zero_at_first_and_kept, set_up);
+  ADD (V47_a_violation_breaks_this_ring_only_once, set_up);
+  ADD (V48_a_broken_ring_stops_at_the_bad_entry_and_starts_again, set_up);
+  ADD (an_old_map_lives_until_its_last_request_ends, set_up);
+  ADD (a_map_without_the_ring_breaks_it_quietly, set_up);
+  ADD (an_abandoned_queue_lives_until_its_last_request_ends, set_up);
+  ADD (memory_that_shrank_ends_the_session_not_the_process, set_up);
+  ADD (kicks_are_wanted_only_when_asked_for, set_up);
+  ADD (a_ring_of_32768_is_served, set_up);
+  return g_test_run ();
+}
