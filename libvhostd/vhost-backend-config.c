@@ -173,9 +173,9 @@ vhost_backend_write_config (VhostBackend *self, guint32 offset, guint32 size, co
  * @data: (array length=length) (element-type guint8) (nullable): the configuration space as the
  *   driver reads it: little-endian fields; it is copied
  * @length: its length in bytes, 0 to 256; 0: the device has none
- * @writable_mask: (array length=length) (element-type guint8) (nullable): a byte for each byte of
- *   @data: the bits that are set may be changed by the driver (0xff: all of the byte); %NULL: the
- *   driver may change nothing
+ * @writable_mask: (array length=length) (element-type guint8) (nullable): as many bytes: the bits
+ *   that are set may be changed by the driver (0xff: all of the byte); %NULL: the driver may change
+ *   nothing
  *
  * Gives the device its configuration space. The base class then answers reads and writes: a write
  * that would change anything that is not writable is refused as a whole.
@@ -218,14 +218,14 @@ on_notify_config (gpointer user_data)
   const VhostBackendPeer *peer;
   gpointer session;
 
-  g_mutex_lock (&priv->peer_lock);
+  pthread_mutex_lock (&priv->peer_lock);
   /* The session may have ended while this was on its way, and another have begun, in another
    * context even: that one reads the space anew by itself. */
   peer = priv->control == g_thread_self () ? priv->peer : NULL;
   session = priv->session;
   if (peer != NULL)
     priv->notify_pending = FALSE;
-  g_mutex_unlock (&priv->peer_lock);
+  pthread_mutex_unlock (&priv->peer_lock);
 
   if (peer != NULL && peer->config_changed != NULL)
     peer->config_changed (session);
@@ -257,7 +257,7 @@ vhost_backend_notify_config (VhostBackend *self)
   g_return_if_fail (VHOST_IS_BACKEND (self));
 
   priv = vhost_backend_get_private (self);
-  g_mutex_lock (&priv->peer_lock);
+  pthread_mutex_lock (&priv->peer_lock);
   if (priv->context != NULL && priv->control != g_thread_self () && !priv->notify_pending)
     {
       context = g_main_context_ref (priv->context);
@@ -265,7 +265,7 @@ vhost_backend_notify_config (VhostBackend *self)
     }
   if (priv->context == NULL || priv->control != g_thread_self ())
     {
-      g_mutex_unlock (&priv->peer_lock);
+      pthread_mutex_unlock (&priv->peer_lock);
       if (context == NULL)
         return;
       /* Not g_main_context_invoke (): where no loop runs yet it would call on this thread. */
@@ -276,6 +276,6 @@ vhost_backend_notify_config (VhostBackend *self)
       g_source_attach (source, context);
       return;
     }
-  g_mutex_unlock (&priv->peer_lock);
+  pthread_mutex_unlock (&priv->peer_lock);
   on_notify_config (self);
 }

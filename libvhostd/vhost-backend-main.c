@@ -1,2 +1,617 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A back-end type as a whole program, to the letter of the specification's "Back-end program
+ * conventions": options, signals, exit codes, the service manager, and a captive command. Must not
+ * know any device; what a device can be told is its GObject properties. Owns process-wide things
+ * (signals, log writer), so nothing else may call it. */
+#include "config.h"
+
+#include "vhost-backend-main.h"
+
+#include "vhost-backend-private.h"
+#include "vhost-daemon.h"
+#include "vhost-error.h"
+#include "vhost-fd-private.h"
+#include "vhost-property-private.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+#define LISTEN_FDS_START 3
+#define KILL_AFTER_MS 2000 /* a captive command that ignores its signal */
+
+typedef struct
+{
+  GType type;
+  const char *device;         /* (unowned): "block" */
+  VhostPropertySet *backend;  /* (owned) */
+  VhostPropertySet *settings; /* (owned): the daemon's */
+  VhostDaemon *daemon;        /* (owned) (nullable) */
+
+  /* The command line */
+  char *socket_path;   /* (owned) (nullable) */
+  char *fd_text;       /* (owned) (nullable) */
+  char *run;           /* (owned) (nullable) */
+  char *mode_text;     /* (owned) (nullable) */
+  char *on_disconnect; /* (owned) (nullable) */
+  char **rest;         /* (owned) (nullable) */
+  gboolean client;
+  gboolean help;
+  gboolean version;
+
+  int fd; /* (owned): given to us; -1 */
+  gboolean fd_is_activated;
+
+  /* The captive command */
+  char *folder;       /* (owned) (nullable): holds the socket */
+  GSubprocess *child; /* (owned) (nullable): while it runs */
+  gboolean own_group; /* the command leads a process group */
+  int child_status;
+  guint kill_timer;
+} BackendMain;
+
+/* Messages */
+
+static char *log_prefix; /* set before the writer is installed, never freed */
+
+/* Thread: any. */
+static GLogWriterOutput
+write_log (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer data)
+{
+  const char *domain = NULL, *message = NULL;
+  for (gsize i = 0; i < n_fields; i++)
+    {
+      /* A field with a length is not a string that ends by itself. */
+      if (fields[i].length != -1)
+        continue;
+      if (strcmp (fields[i].key, "MESSAGE") == 0)
+        message = fields[i].value;
+      else if (strcmp (fields[i].key, "GLIB_DOMAIN") == 0)
+        domain = fields[i].value;
+    }
+  if (message == NULL || g_log_writer_is_journald (STDERR_FILENO))
+    return g_log_writer_default (level, fields, n_fields, data);
+  if (!g_log_writer_default_would_drop (level, domain))
+    fprintf (stderr, "%s: %s\n", log_prefix, message);
+  return G_LOG_WRITER_HANDLED;
+}
+
+/* What the user did wrong, or what failed. */
+static G_GNUC_PRINTF (2, 3) int fail (int status, const char *format, ...)
+{
+  va_list arguments;
+  va_start (arguments, format);
+  g_autofree char *text = g_strdup_vprintf (format, arguments);
+  va_end (arguments);
+  fprintf (stderr, "%s: %s\n", log_prefix, text);
+  return status;
+}
+
+static void
+set_up_messages (const char *program, const char *device)
+{
+  static gsize installed;
+  g_autofree char *base = g_path_get_basename (program);
+  log_prefix = g_strdup_printf ("%s[%s]", base, device);
+  /* GLib takes one writer in a process's life. */
+  if (g_once_init_enter (&installed))
+    {
+      g_log_set_writer_func (write_log, NULL, NULL);
+      g_once_init_leave (&installed, 1);
+    }
+}
+
+static int
+print_capabilities (VhostBackendClass *klass, const char *device)
+{
+  const char *const *features = vhost_backend_class_get_capabilities (klass);
+  g_autoptr (GString) text = g_string_new (NULL);
+  g_string_append_printf (text, "{\n  \"type\": \"%s\",\n  \"features\": [", device);
+  for (guint i = 0; features != NULL && features[i] != NULL; i++)
+    g_string_append_printf (text, "%s\n    \"%s\"", i > 0 ? "," : "", features[i]);
+  g_string_append_printf (text, "%s]\n}\n", features != NULL && features[0] != NULL ? "\n  " : "");
+  if (fputs (text->str, stdout) == EOF || fflush (stdout) == EOF)
+    return fail (EXIT_FAILURE, "cannot write the capabilities: %s", g_strerror (errno));
+  return EXIT_SUCCESS;
+}
+
+/* Tells the service manager, if there is one, as sd_notify(3) describes. */
+static void
+notify_manager (const char *state)
+{
+  const char *path = g_getenv ("NOTIFY_SOCKET");
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  if (path == NULL || (path[0] != '/' && path[0] != '@'))
+    return;
+  gsize length = strlen (path);
+  if (length < 2 || length >= sizeof address.sun_path)
+    return;
+  memcpy (address.sun_path, path, length);
+  if (path[0] == '@')
+    address.sun_path[0] = '\0';
+  int fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd == -1)
+    return;
+  /* Not heard is not our failure. */
+  if (sendto (fd, state, strlen (state), MSG_NOSIGNAL, (struct sockaddr *) &address,
+              offsetof (struct sockaddr_un, sun_path) + length)
+      == -1)
+    g_message ("cannot notify the service manager at %s: %s", path, g_strerror (errno));
+  vhost_fd_clear (&fd);
+}
+
+/* Options */
+
+/* Properties of the daemon that are options, too. */
+static const char *const daemon_options[]
+    = { "max-sessions", "drain-timeout", "reconnect-interval", "seal-memory", "waiter" };
+
+static gboolean
+parse_daemon_option (const char *name, const char *text, gpointer data, GError **error)
+{
+  BackendMain *self = data;
+  return vhost_property_set_add (self->settings, name + strspn (name, "-"),
+                                 text != NULL ? text : "yes", error);
+}
+
+static GOptionContext *
+make_options (BackendMain *self)
+{
+  const GOptionEntry entries[] = {
+    { "socket-path", 's', 0, G_OPTION_ARG_FILENAME, &self->socket_path,
+      "Unix socket to listen on, or to connect to", "PATH" },
+    { "fd", 0, 0, G_OPTION_ARG_STRING, &self->fd_text,
+      "Open socket in place of a path, listening or connected", "FDNUM" },
+    { "run", 0, 0, G_OPTION_ARG_FILENAME, &self->run,
+      "Run a command with $vhost_socket and $vhost_qemu, end with it", "COMMAND" },
+    { "client", 0, 0, G_OPTION_ARG_NONE, &self->client,
+      "Connect to the socket instead of listening", NULL },
+    { "socket-mode", 0, 0, G_OPTION_ARG_STRING, &self->mode_text,
+      "Permissions of the socket file (default: 0660)", "OCTAL" },
+    { "on-disconnect", 0, 0, G_OPTION_ARG_STRING, &self->on_disconnect,
+      "When the front-end goes (default: listen; with --fd: exit)", "listen|exit" },
+    { "print-capabilities", 0, 0, G_OPTION_ARG_NONE, &self->help,
+      "Print a JSON description and exit", NULL },
+    { "version", 0, 0, G_OPTION_ARG_NONE, &self->version, "Print the version and exit", NULL },
+    { "help", 'h', 0, G_OPTION_ARG_NONE, &self->help, "Print this and exit", NULL },
+    { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &self->rest, NULL, NULL },
+    { NULL },
+  };
+  g_autofree char *title = g_strdup_printf ("Options of the %s device:", self->device);
+  GOptionContext *context = g_option_context_new (NULL);
+  GOptionGroup *main_group = g_option_group_new (NULL, NULL, NULL, self, NULL);
+  GOptionGroup *device_group = g_option_group_new (self->device, title, NULL, self->backend, NULL);
+  g_option_group_add_entries (main_group, entries);
+
+  g_autoptr (GTypeClass) daemon_class = g_type_class_ref (VHOST_TYPE_DAEMON);
+  for (guint i = 0; i < G_N_ELEMENTS (daemon_options); i++)
+    {
+      GParamSpec *pspec
+          = g_object_class_find_property ((GObjectClass *) daemon_class, daemon_options[i]);
+      gboolean is_boolean = G_IS_PARAM_SPEC_BOOLEAN (pspec);
+      const GOptionEntry entry[] = {
+        { pspec->name, 0, is_boolean ? G_OPTION_FLAG_OPTIONAL_ARG : 0, G_OPTION_ARG_CALLBACK,
+          (gpointer) parse_daemon_option, g_param_spec_get_blurb (pspec),
+          is_boolean                     ? "yes|no"
+          : G_IS_PARAM_SPEC_ENUM (pspec) ? "KIND"
+                                         : "NUMBER" },
+        { NULL },
+      };
+      g_option_group_add_entries (main_group, entry);
+    }
+  vhost_property_set_add_options (self->backend, device_group, G_TYPE_OBJECT);
+  g_option_context_set_main_group (context, main_group);
+  g_option_context_add_group (context, device_group);
+  /* GLib's own --help hides the device's options behind another one. */
+  g_option_context_set_help_enabled (context, FALSE);
+  return context;
+}
+
+/* A number that is written as such and nothing else. */
+static gboolean
+read_number (const char *text, guint base, guint64 max, guint64 *number)
+{
+  return text != NULL && g_ascii_string_to_unsigned (text, base, 0, max, number, NULL);
+}
+
+/* A socket from the service manager, as sd_listen_fds(3) describes; 0 or an exit code. */
+static int
+take_activated_fd (BackendMain *self)
+{
+  guint64 pid = 0, n = 0;
+  if (!read_number (g_getenv ("LISTEN_PID"), 10, G_MAXINT, &pid) || pid != (guint64) getpid ()
+      || !read_number (g_getenv ("LISTEN_FDS"), 10, G_MAXINT, &n) || n == 0)
+    return 0;
+  /* For us alone, not for a captive command. */
+  g_unsetenv ("LISTEN_PID");
+  g_unsetenv ("LISTEN_FDS");
+  g_unsetenv ("LISTEN_FDNAMES");
+  if (n != 1)
+    return fail (EXIT_USAGE,
+                 "the service manager passed %" G_GUINT64_FORMAT
+                 " sockets, but a device has one: use one ListenStream= per unit",
+                 n);
+  self->fd = LISTEN_FDS_START;
+  self->fd_is_activated = TRUE;
+  return 0;
+}
+
+/* Exactly one place to serve at; 0 or an exit code. */
+static int
+check_socket_options (BackendMain *self)
+{
+  int status = take_activated_fd (self);
+  if (status != 0)
+    return status;
+  guint n = (self->socket_path != NULL) + (self->fd_text != NULL) + (self->run != NULL)
+            + self->fd_is_activated;
+  if (n != 1)
+    return fail (EXIT_USAGE,
+                 "%s: give exactly one of --socket-path=PATH, --fd=FDNUM, --run=COMMAND, or a "
+                 "socket from the service manager (LISTEN_FDS)",
+                 n == 0 ? "there is no socket to serve at" : "there is more than one socket");
+  if (self->client && self->socket_path == NULL)
+    return fail (EXIT_USAGE, "--client connects to a socket by its path: add --socket-path=PATH");
+  if (self->fd_text != NULL)
+    {
+      guint64 number;
+      if (!read_number (self->fd_text, 10, G_MAXINT, &number) || number <= STDERR_FILENO)
+        return fail (EXIT_USAGE,
+                     "--fd=%s is not the number of a file descriptor above 2: standard input, "
+                     "output and error are not sockets to serve at",
+                     self->fd_text);
+      self->fd = (int) number;
+    }
+  return 0;
+}
+
+/* The daemon's properties from options that are more than a property; 0 or an exit code. */
+static int
+apply_options (BackendMain *self)
+{
+  guint64 mode = 0660;
+  if (self->mode_text != NULL && !read_number (self->mode_text, 8, 0777, &mode))
+    return fail (EXIT_USAGE, "--socket-mode=%s is not an octal number from 0 to 0777, as in 0660",
+                 self->mode_text);
+  /* Whoever hands over a socket waits for the end of the program, not for another front-end. */
+  gboolean exits = self->fd_text != NULL;
+  if (g_strcmp0 (self->on_disconnect, "exit") == 0)
+    exits = TRUE;
+  else if (g_strcmp0 (self->on_disconnect, "listen") == 0)
+    exits = FALSE;
+  else if (self->on_disconnect != NULL)
+    return fail (EXIT_USAGE, "--on-disconnect=%s is neither listen nor exit", self->on_disconnect);
+
+  self->daemon = VHOST_DAEMON (vhost_property_set_build (self->settings));
+  g_object_set (self->daemon, "name", self->device, "socket-path", self->socket_path, "socket-mode",
+                (guint) mode, "exit-on-disconnect", exits, "mode",
+                self->client ? VHOST_DAEMON_MODE_CLIENT : VHOST_DAEMON_MODE_SERVER, NULL);
+  return 0;
+}
+
+/* The captive command */
+
+/* What QEMU wants to hear for each type of device; %s is the chardev. */
+static const struct
+{
+  const char *device;
+  const char *arguments;
+} qemu_devices[] = {
+  { "block", "-device vhost-user-blk-pci,chardev=vhost0" },
+  { "fs", "-device vhost-user-fs-pci,chardev=vhost0,tag=vhost0" },
+  { "gpio", "-device vhost-user-gpio-pci,chardev=vhost0" },
+  { "gpu", "-device vhost-user-gpu-pci,chardev=vhost0" },
+  { "i2c", "-device vhost-user-i2c-pci,chardev=vhost0" },
+  { "input", "-device vhost-user-input-pci,chardev=vhost0" },
+  { "net", "-netdev vhost-user,id=vhostnet0,chardev=vhost0 "
+           "-device virtio-net-pci,netdev=vhostnet0" },
+  { "rng", "-device vhost-user-rng-pci,chardev=vhost0" },
+  { "scsi", "-device vhost-user-scsi-pci,chardev=vhost0" },
+  { "sound", "-device vhost-user-snd-pci,chardev=vhost0" },
+  { "vsock", "-device vhost-user-vsock-pci,chardev=vhost0" },
+};
+
+static char *
+make_qemu_arguments (BackendMain *self)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (qemu_devices); i++)
+    if (strcmp (qemu_devices[i].device, self->device) == 0)
+      return g_strdup_printf ("-chardev socket,id=vhost0,path=%s %s", self->socket_path,
+                              qemu_devices[i].arguments);
+  return g_strdup_printf ("-chardev socket,id=vhost0,path=%s "
+                          "-device vhost-user-device-pci,chardev=vhost0,virtio-id=%u",
+                          self->socket_path,
+                          vhost_backend_get_virtio_id (vhost_daemon_get_backend (self->daemon)));
+}
+
+/* A folder that only this user can enter. Its name goes unquoted through a shell and QEMU's commas.
+ */
+static gboolean
+make_captive_folder (BackendMain *self, GError **error)
+{
+  static const char plain[] = G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "/._-";
+  const char *parent = g_get_tmp_dir ();
+  if (strspn (parent, plain) != strlen (parent) || strlen (parent) > 64)
+    parent = "/tmp";
+  self->folder = g_build_filename (parent, "vhostd-XXXXXX", NULL);
+  if (g_mkdtemp (self->folder) == NULL)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
+                   "cannot make a folder for the socket in %s: %s", parent, g_strerror (errno));
+      g_clear_pointer (&self->folder, g_free);
+      return FALSE;
+    }
+  self->socket_path = g_build_filename (self->folder, "socket", NULL);
+  return TRUE;
+}
+
+/* Between fork and exec: async-signal-safe calls only. */
+static void
+prepare_child (gpointer data)
+{
+  signal (SIGPIPE, SIG_DFL);
+  /* Then a signal reaches all that the shell starts. Not on a terminal, where the group would be
+   * in the background, and where the terminal's own signals reach everyone anyway. */
+  if (((BackendMain *) data)->own_group)
+    setpgid (0, 0);
+}
+
+/* Thread: control. */
+static void
+on_child_exited (GObject *object, GAsyncResult *result, gpointer data)
+{
+  BackendMain *self = data;
+  GSubprocess *child = G_SUBPROCESS (object);
+  g_subprocess_wait_finish (child, result, NULL);
+  self->child_status = g_subprocess_get_if_exited (child) ? g_subprocess_get_exit_status (child)
+                                                          : 128 + g_subprocess_get_term_sig (child);
+  g_clear_handle_id (&self->kill_timer, g_source_remove);
+  g_clear_object (&self->child);
+  vhost_daemon_quit (self->daemon);
+}
+
+static gboolean
+run_command (BackendMain *self, GError **error)
+{
+  g_autofree char *qemu = make_qemu_arguments (self);
+  g_autoptr (GSubprocessLauncher) launcher
+      = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDIN_INHERIT);
+  g_subprocess_launcher_setenv (launcher, "vhost_socket", self->socket_path, TRUE);
+  g_subprocess_launcher_setenv (launcher, "vhost_qemu", qemu, TRUE);
+  g_subprocess_launcher_unsetenv (launcher, "NOTIFY_SOCKET");
+  self->own_group = !isatty (STDIN_FILENO);
+  g_subprocess_launcher_set_child_setup (launcher, prepare_child, self, NULL);
+  self->child = g_subprocess_launcher_spawn (launcher, error, "sh", "-c", self->run, NULL);
+  if (self->child == NULL)
+    return FALSE;
+  g_subprocess_wait_async (self->child, NULL, on_child_exited, self);
+  return TRUE;
+}
+
+static void
+signal_child (BackendMain *self, int number)
+{
+  const char *identifier = g_subprocess_get_identifier (self->child);
+  guint64 pid;
+  /* No identifier: it has ended, and we hear of that soon. */
+  if (!read_number (identifier, 10, G_MAXINT, &pid))
+    return;
+  if (!self->own_group || kill (-(pid_t) pid, number) == -1)
+    g_subprocess_send_signal (self->child, number);
+}
+
+/* Thread: control. */
+static gboolean
+on_kill_timer (gpointer data)
+{
+  BackendMain *self = data;
+  self->kill_timer = 0;
+  g_warning ("the command did not end within %d ms and is killed", KILL_AFTER_MS);
+  signal_child (self, SIGKILL);
+  return G_SOURCE_REMOVE;
+}
+
+/* Running */
+
+/* The command first: while it ends it may still need its device. */
+static gboolean
+end_with (BackendMain *self, int number)
+{
+  if (self->child != NULL)
+    {
+      signal_child (self, number);
+      if (self->kill_timer == 0)
+        self->kill_timer = g_timeout_add (KILL_AFTER_MS, on_kill_timer, self);
+    }
+  else
+    vhost_daemon_quit (self->daemon);
+  return G_SOURCE_CONTINUE;
+}
+
+/* Thread: control, all three. */
+static gboolean
+on_sigterm (gpointer data)
+{
+  return end_with (data, SIGTERM);
+}
+
+static gboolean
+on_sigint (gpointer data)
+{
+  return end_with (data, SIGINT);
+}
+
+static gboolean
+on_sighup (gpointer data)
+{
+  return end_with (data, SIGHUP);
+}
+
+/* Thread: control. */
+static void
+on_state_changed (VhostDaemon *daemon, GParamSpec *pspec, gpointer data)
+{
+  if (vhost_daemon_get_state (daemon) == VHOST_DAEMON_STATE_STOPPING)
+    notify_manager ("STOPPING=1");
+}
+
+/* Thread: control. Another object with the same properties. */
+static VhostBackend *
+on_create_backend (VhostDaemon *daemon, gpointer data)
+{
+  BackendMain *self = data;
+  return VHOST_BACKEND (vhost_property_set_build (self->backend));
+}
+
+/* Everything is checked: serve until told to stop. Returns the exit code. */
+static int
+serve (BackendMain *self)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (VhostBackend) backend = VHOST_BACKEND (vhost_property_set_build (self->backend));
+  g_object_set (self->daemon, "backend", backend, NULL);
+  g_signal_connect (self->daemon, "create-backend", G_CALLBACK (on_create_backend), self);
+  g_signal_connect (self->daemon, "notify::state", G_CALLBACK (on_state_changed), NULL);
+  if (self->fd != -1)
+    {
+      if (!vhost_daemon_adopt_fd (self->daemon, self->fd, &error))
+        return fail (EXIT_FAILURE, "%s", error->message);
+      self->fd = -1;
+    }
+  if (self->run != NULL)
+    {
+      if (!make_captive_folder (self, &error))
+        return fail (EXIT_FAILURE, "%s", error->message);
+      g_object_set (self->daemon, "socket-path", self->socket_path, NULL);
+    }
+  if (!vhost_daemon_start (self->daemon, &error))
+    return fail (EXIT_FAILURE, "%s", error->message);
+
+  const guint watches[] = {
+    g_unix_signal_add (SIGTERM, on_sigterm, self),
+    g_unix_signal_add (SIGINT, on_sigint, self),
+    g_unix_signal_add (SIGHUP, on_sighup, self),
+  };
+  int status = EXIT_SUCCESS;
+  if (self->run != NULL && !run_command (self, &error))
+    {
+      status = fail (EXIT_FAILURE, "cannot run the command: %s", error->message);
+      vhost_daemon_quit (self->daemon);
+    }
+  notify_manager ("READY=1");
+  vhost_daemon_run (self->daemon, NULL);
+  /* With --on-disconnect=exit the daemon may be gone before the command is. */
+  while (self->child != NULL)
+    g_main_context_iteration (NULL, TRUE);
+  for (guint i = 0; i < G_N_ELEMENTS (watches); i++)
+    g_source_remove (watches[i]);
+  return status != EXIT_SUCCESS ? status : self->child_status;
+}
+
+static int
+parse_and_serve (BackendMain *self, int argc, char **argv)
+{
+  g_autoptr (GOptionContext) context = make_options (self);
+  g_autoptr (GError) error = NULL;
+  /* GOption takes arguments out of the array that it is given. */
+  g_auto (GStrv) arguments = g_new0 (char *, (gsize) argc + 1);
+  for (int i = 0; i < argc; i++)
+    arguments[i] = g_strdup (argv[i]);
+  if (!g_option_context_parse_strv (context, &arguments, &error))
+    return fail (EXIT_USAGE, "%s; --help lists the options", error->message);
+  if (self->help)
+    {
+      g_autofree char *text = g_option_context_get_help (context, FALSE, NULL);
+      fputs (text, stdout);
+      return EXIT_SUCCESS;
+    }
+  if (self->version)
+    {
+      printf ("%s (libvhostd) %s\n", g_get_prgname (), PACKAGE_VERSION);
+      return EXIT_SUCCESS;
+    }
+  if (self->rest != NULL)
+    return fail (EXIT_USAGE, "unexpected argument \"%s\": options begin with --; --help lists them",
+                 self->rest[0]);
+  int status = check_socket_options (self);
+  if (status == 0)
+    status = apply_options (self);
+  return status != 0 ? status : serve (self);
+}
+
+/* Public */
+
+/**
+ * vhost_backend_main:
+ * @backend_type: a type derived from #VhostBackend
+ * @argc: number of arguments
+ * @argv: (array length=argc): the program's name and its arguments
+ *
+ * The whole main () of a program that serves one device.
+ *
+ * Each writable property of the type is an option: `blk-file` is `--blk-file`. Beside these there
+ * are `--socket-path`, `--fd`, `--client`, `--run`, `--socket-mode`, `--max-sessions`,
+ * `--drain-timeout`, `--reconnect-interval`, `--seal-memory`, `--waiter`, `--on-disconnect`,
+ * `--print-capabilities`, `--version` and `--help`. A single listening socket that the service
+ * manager passed is used when none is named, and the service manager hears when the device is ready
+ * and when it stops. SIGTERM, SIGINT and SIGHUP end the program cleanly.
+ *
+ * It takes over the process: signal handlers, the log writer and the default main context. It is
+ * meant to be called once.
+ *
+ * Specification: "Backend program conventions".
+ *
+ * Thread: control, the main thread
+ * Returns: the exit code: 0 after a clean end, 1 when something failed, 2 for a wrong command line;
+ *   with `--run` that of the command
+ * Since: 0.1
+ */
+int
+vhost_backend_main (GType backend_type, int argc, char **argv)
+{
+  g_return_val_if_fail (g_type_is_a (backend_type, VHOST_TYPE_BACKEND), EXIT_USAGE);
+  g_return_val_if_fail (!G_TYPE_IS_ABSTRACT (backend_type), EXIT_USAGE);
+  g_autoptr (GTypeClass) klass = g_type_class_ref (backend_type);
+  const char *program = argc > 0 ? argv[0] : "vhostd";
+  const char *device = vhost_backend_class_get_device_name ((VhostBackendClass *) klass);
+  if (device == NULL)
+    device = g_type_name (backend_type);
+  set_up_messages (program, device);
+  /* The specification: all other options are ignored, wrong ones too. */
+  for (int i = 1; i < argc; i++)
+    if (strcmp (argv[i], "--print-capabilities") == 0)
+      return print_capabilities ((VhostBackendClass *) klass, device);
+
+  /* A front-end may pass a pipe in place of an eventfd and close its other end. */
+  signal (SIGPIPE, SIG_IGN);
+  BackendMain self = {
+    .type = backend_type,
+    .device = device,
+    .backend = vhost_property_set_new (backend_type),
+    .settings = vhost_property_set_new (VHOST_TYPE_DAEMON),
+    .fd = -1,
+  };
+  int status = parse_and_serve (&self, argc, argv);
+
+  g_clear_object (&self.daemon);
+  if (self.folder != NULL)
+    g_rmdir (self.folder);
+  vhost_property_set_free (self.backend);
+  vhost_property_set_free (self.settings);
+  g_free (self.socket_path);
+  g_free (self.fd_text);
+  g_free (self.run);
+  g_free (self.mode_text);
+  g_free (self.on_disconnect);
+  g_strfreev (self.rest);
+  g_free (self.folder);
+  return status;
+}

@@ -3,6 +3,7 @@
 /* The abstract class's inside: what the session calls, and the way back to the session. */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "vhost-backend.h"
@@ -10,7 +11,8 @@
 #define VHOST_BACKEND_QUEUES_MAX 256
 #define VHOST_BACKEND_CONFIG_SPACE_MAX 256
 
-/* Installed by the session that owns the back-end object; a back-end's own requests go through it. Thread: control. */
+/* Installed by the session that owns the back-end object; a back-end's own requests go through it.
+ * Thread: control. */
 typedef struct
 {
   void (*config_changed) (gpointer session);
@@ -19,10 +21,12 @@ typedef struct
 } VhostBackendPeer;
 
 /* One session per back-end object. NULL clears. FALSE: another session has it. */
-gboolean vhost_backend_set_peer (VhostBackend *self, const VhostBackendPeer *peer, gpointer session);
+gboolean vhost_backend_set_peer (VhostBackend *self, const VhostBackendPeer *peer,
+                                 gpointer session);
 
 /* Thread: control. Wrappers of the vfuncs that check their results. */
-guint64 vhost_backend_get_features (VhostBackend *self);      /* device bits only, without transport bits */
+guint64
+vhost_backend_get_features (VhostBackend *self); /* device bits only, without transport bits */
 void vhost_backend_features_acked (VhostBackend *self, guint64 features);
 /* Size 1..256 at @offset; what lies past the device's space is zero (C3). */
 gboolean vhost_backend_read_config (VhostBackend *self, guint32 offset, guint32 size, guint8 *data,
@@ -72,7 +76,7 @@ typedef struct
   guint8 *writable_mask; /* (owned) (nullable): nothing is writable */
   gsize config_length;
 
-  GMutex peer_lock; /* for what other threads read: all below */
+  pthread_mutex_t peer_lock; /* for what other threads read: all below. No GMutex: TSan sees none */
   const VhostBackendPeer *peer;
   gpointer session;        /* (unowned) */
   GMainContext *context;   /* (owned) (nullable) */
@@ -81,7 +85,8 @@ typedef struct
 } VhostBackendPrivate;
 
 VhostBackendPrivate *vhost_backend_get_private (VhostBackend *self);
-/* Gives a failed virtual function an error when it came without one (a script's exception, a forgotten g_set_error). Takes
+/* Gives a failed virtual function an error when it came without one (a script's exception, a
+ * forgotten g_set_error). Takes
  * @local_error. */
 void vhost_backend_propagate_failure (VhostBackend *self, const char *what, GError *local_error,
                                       GError **error);
@@ -90,5 +95,6 @@ GBytes *vhost_backend_real_get_config (VhostBackend *self, GError **error);
 gboolean vhost_backend_real_set_config (VhostBackend *self, guint offset, GBytes *bytes,
                                         VhostConfigFlags flags, GError **error);
 
-/* Tells that a kick came, so that the daemon can emit its signal; NULL when nobody listens. Thread: worker. */
+/* Tells that a kick came, so that the daemon can emit its signal; NULL when nobody listens. Thread:
+ * worker. */
 typedef void (*VhostBackendKicked) (VhostQueue *queue, gpointer data);

@@ -183,7 +183,7 @@ vhost_backend_finalize (GObject *object)
   g_free (priv->config_space);
   g_free (priv->writable_mask);
   g_clear_pointer (&priv->context, g_main_context_unref);
-  g_mutex_clear (&priv->peer_lock);
+  pthread_mutex_destroy (&priv->peer_lock);
   G_OBJECT_CLASS (vhost_backend_parent_class)->finalize (object);
 }
 
@@ -285,7 +285,7 @@ vhost_backend_init (VhostBackend *self)
 {
   VhostBackendPrivate *priv = vhost_backend_get_private (self);
 
-  g_mutex_init (&priv->peer_lock);
+  pthread_mutex_init (&priv->peer_lock, NULL);
   priv->num_queues = 1;
   priv->queue_size = 1024;
   priv->workers = 1;
@@ -326,11 +326,12 @@ gboolean
 vhost_backend_set_peer (VhostBackend *self, const VhostBackendPeer *peer, gpointer session)
 {
   VhostBackendPrivate *priv = vhost_backend_get_private (self);
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&priv->peer_lock);
 
+  /* These two are written on the control thread only. */
   if (priv->peer != NULL && priv->session != session)
     return FALSE;
 
+  pthread_mutex_lock (&priv->peer_lock);
   priv->peer = peer;
   priv->session = peer != NULL ? session : NULL;
   g_clear_pointer (&priv->context, g_main_context_unref);
@@ -341,6 +342,7 @@ vhost_backend_set_peer (VhostBackend *self, const VhostBackendPeer *peer, gpoint
       priv->context = g_main_context_ref_thread_default ();
       priv->control = g_thread_self ();
     }
+  pthread_mutex_unlock (&priv->peer_lock);
   return TRUE;
 }
 

@@ -13,7 +13,8 @@ G_DECLARE_DERIVABLE_TYPE (VhostBackend, vhost_backend, VHOST, BACKEND, GObject)
 /**
  * VhostConfigFlags:
  * @VHOST_CONFIG_WRITABLE: the driver writes; only writable fields may change
- * @VHOST_CONFIG_MIGRATION: the front-end restores the space of a migrated device; every field may change
+ * @VHOST_CONFIG_MIGRATION: the front-end restores the space of a migrated device; every field may
+ * change
  */
 typedef enum
 {
@@ -25,16 +26,19 @@ typedef enum
  * VhostBackendClass:
  * @get_features: VIRTIO feature bits of the device itself (control thread)
  * @features_acked: what the front-end accepted, device bits and others (control)
- * @get_config: the configuration space; default: what vhost_backend_set_config_space () gave (control)
+ * @get_config: the configuration space; default: what vhost_backend_set_config_space () gave
+ * (control)
  * @set_config: a driver's write; default: into the space's writable bytes (control)
  * @start: the daemon starts; open what is needed (control)
  * @stop: the daemon stops (control)
- * @activate: the first ring of a session is about to start; %VHOST_ERROR_BUSY is tried again for a second (control)
+ * @activate: the first ring of a session is about to start; %VHOST_ERROR_BUSY is tried again for a
+ * second (control)
  * @suspend: the last ring of a session has stopped (control)
  * @reset: the device goes back to its initial state (control)
  * @queue_started: a ring starts (worker)
  * @queue_stopped: a ring has stopped, no request in flight (worker)
- * @process_queue: there may be requests: pop them; default: pops all and calls @process_chain (worker)
+ * @process_queue: there may be requests: pop them; default: pops all and calls @process_chain
+ * (worker)
  * @process_chain: one request; complete it now or later (worker)
  * @memory_changed: the guest's memory map was replaced (control)
  * @worker_started: a worker thread begins (worker)

@@ -5,8 +5,8 @@
 
 #include "vhost-daemon.h"
 
-/* How many file descriptors stay free for the sessions that are there already; below that nobody is let in. Tests set
- * 0 to see accept () itself fail. */
+/* How many file descriptors stay free for the sessions that are there already; below that nobody is
+ * let in. Tests set 0 to see accept () itself fail. */
 #define VHOST_DAEMON_FD_RESERVE 64
 void vhost_daemon_set_fd_reserve (VhostDaemon *self, guint reserve);
 

@@ -4,6 +4,8 @@
  * the library. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "vhost-channel-private.h"
 #include "vhost-frontend-queue.h"
 #include "vhost-frontend.h"
@@ -43,6 +45,94 @@ struct _VhostFrontend
       *removed; /* (owned) (element-type VhostFrontendRegion): no longer, but rings lie in them */
 
   VhostFrontendQueue *queues[VHOST_WIRE_MAX_QUEUES]; /* (owned) (nullable) */
+};
+
+/* Ring memory is little-endian, as VERSION_1 has it; legacy devices are driven as by a
+ * little-endian guest. */
+typedef struct
+{
+  guint64 address;
+  guint32 length;
+  guint16 flags;
+  guint16 next;
+} VhostFrontendDescriptor;
+
+typedef struct
+{
+  _Atomic guint16 flags;
+  _Atomic guint16 idx;
+  guint16 ring[]; /* then used_event */
+} VhostFrontendAvailable;
+
+/* Atomic, so that each is read once and what was checked is what is used. */
+typedef struct
+{
+  _Atomic guint32 id;
+  _Atomic guint32 length;
+} VhostFrontendUsedElement;
+
+typedef struct
+{
+  _Atomic guint16 flags;
+  _Atomic guint16 idx;
+  VhostFrontendUsedElement ring[]; /* then avail_event */
+} VhostFrontendUsed;
+
+/* What is known of the chain that begins at a descriptor. */
+typedef struct
+{
+  gpointer token;
+  guint16 tail;
+  guint16 n; /* descriptors; 0: not in flight */
+} VhostFrontendHead;
+
+typedef struct
+{
+  VhostFrontendDescriptor *descriptors; /* in guest memory; NULL: none yet */
+  guint64 address;
+  guint32 size; /* entries */
+} VhostFrontendTable;
+
+struct _VhostFrontendQueue
+{
+  VhostFrontendDescriptor *descriptors;
+  VhostFrontendAvailable *available;
+  VhostFrontendUsed *used;
+  _Atomic guint16 *used_event;
+  _Atomic guint16 *avail_event;
+  VhostFrontendHead *heads; /* (owned) */
+  guint16 *next;            /* (owned): free list and links of chains in flight */
+  guint n_free;
+  guint16 free_head;
+  guint16 mask;
+  guint16 avail_idx;     /* with what add () put there */
+  guint16 published_idx; /* what the device sees */
+  guint16 used_idx;      /* next entry to take */
+  guint16 seen_used_idx; /* last value loaded */
+  gboolean event_idx;
+  gboolean indirect;
+  gboolean calls_enabled;
+  gboolean detached;
+  int kick_fd; /* (owned) */
+  int call_fd; /* (owned) */
+  int err_fd;  /* (owned) */
+  guint64 n_kicks;
+  guint64 n_calls;
+  guint64 bad_used;
+
+  gatomicrefcount ref_count;
+  VhostFrontend *frontend;    /* (unowned) (nullable): NULL once detached */
+  VhostFrontendTable *tables; /* (owned): one for each head, filled at first use */
+  guint index;
+  guint size;
+  guint32 base;     /* where the device starts again */
+  gboolean running; /* no GET_VRING_BASE since the start */
+  guint64 descriptors_address;
+  guint64 available_address;
+  guint64 used_address;
+  guint64 user_descriptors; /* what SET_VRING_ADDR calls them */
+  guint64 user_available;
+  guint64 user_used;
 };
 
 static inline gboolean

@@ -208,25 +208,21 @@ vhost_memory_mapping_new_take_fd (const VhostMemoryRegionInfo *info, int fd, gbo
   g_atomic_ref_count_init (&mapping->ref_count);
   mapping->info = *info;
   mapping->fd = fd;
-  /* Nothing to take back from the SIGBUS table until the end of this function. */
-  mapping->sealed = TRUE;
 
   if (!check_file (fd, info, error))
     return NULL;
-  /* The size is looked at again once it can no longer become smaller. */
-  if (is_sealed (fd, seal))
-    {
-      if (!check_file (fd, info, error))
-        return NULL;
-    }
-  else
-    {
-      mapping->sealed = FALSE;
-    }
+  /* The size is looked at again once it can no longer become smaller. Huge pages are guarded all
+   * the same: where the front-end punches a hole and the pool is empty, touching it is a SIGBUS
+   * too. */
+  granularity = file_granularity (fd);
+  mapping->sealed = is_sealed (fd, seal);
+  if (mapping->sealed && !check_file (fd, info, error))
+    return NULL;
+  if (granularity > (guint64) sysconf (_SC_PAGESIZE))
+    mapping->sealed = FALSE;
 
   /* The offset need not be aligned: map from the page that it lies in. Where the file wants more
    * than we know of (dax devices), all of it from the start is the other way. */
-  granularity = file_granularity (fd);
   if (!map_from (mapping, info->mmap_offset & (granularity - 1), granularity)
       && (errno != EINVAL || !map_from (mapping, info->mmap_offset, granularity)))
     {
@@ -242,7 +238,7 @@ vhost_memory_mapping_new_take_fd (const VhostMemoryRegionInfo *info, int fd, gbo
 
   if (!mapping->sealed
       && !vhost_sigbus_protect (mapping->base, mapping->length, &mapping->poisoned, error))
-    return NULL; /* unprotect finds nothing, which is fine */
+    return NULL; /* what follows takes nothing back from the table, which is fine */
 
   return g_steal_pointer (&mapping);
 }

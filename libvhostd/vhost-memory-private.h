@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The memory map's inside: regions, sorted keys, translation. Immutable once built, so that it is read without locks.
- * Must not know the wire format. */
+/* The memory map's inside: regions, sorted keys, translation. Immutable once built, so that it is
+ * read without locks. Must not know the wire format. */
 #pragma once
 
 #include <stdatomic.h>
@@ -25,11 +25,11 @@ struct _VhostMemoryMapping
 {
   gatomicrefcount ref_count;
   VhostMemoryRegionInfo info;
-  guint8 *base;         /* what mmap returned */
-  gsize length;         /* of the mapping: mmap_offset + size, or less when the offset was cut off */
-  guint8 *host;         /* of the region's first byte */
-  int fd;               /* (owned): kept for scripts and for hand-over */
-  gboolean sealed;      /* F_SEAL_SHRINK is held: it cannot shrink */
+  guint8 *base;    /* what mmap returned */
+  gsize length;    /* of the mapping: mmap_offset + size, or less when the offset was cut off */
+  guint8 *host;    /* of the region's first byte */
+  int fd;          /* (owned): kept for scripts and for hand-over */
+  gboolean sealed; /* F_SEAL_SHRINK is held, pages are sure: never poisoned */
   _Atomic (gboolean) poisoned; /* the file shrank: set by the SIGBUS handler */
 };
 
@@ -65,21 +65,23 @@ struct _VhostMemory
   guint64 *keys;                 /* guest addresses, ascending, for the branchless search */
   VhostMemorySlot *slots;        /* same order */
   VhostMemoryMapping **mappings; /* same order, a reference each */
-  VhostMemoryMapping **unsealed; /* those of them that can be poisoned: nearly always none */
+  VhostMemoryMapping **unsealed; /* those of them that can be poisoned: often none */
   guint n_unsealed;
 };
 
 VhostMemory *vhost_memory_new_empty (void);
 
-/* The whole table anew (SET_MEM_TABLE). Takes every fd of @fds in any case. Checks: size not 0, no wrap-around of any
- * address + size, no overlap in guest or user addresses, mmap_offset + size inside the file (fstat), fd mappable,
- * n <= 509. @seal: try F_ADD_SEALS (F_SEAL_SHRINK). */
+/* The whole table anew (SET_MEM_TABLE). Takes every fd of @fds in any case. Checks: size not 0, no
+ * wrap-around of any address + size, no overlap in guest or user addresses, mmap_offset + size
+ * inside the file (fstat), fd mappable, n <= 509. @seal: try F_ADD_SEALS (F_SEAL_SHRINK). */
 VhostMemory *vhost_memory_new_take_fds (const VhostMemoryRegionInfo *infos, int *fds, guint n,
                                         gboolean seal, GError **error);
-/* @self plus one region (ADD_MEM_REG). Takes @fd in any case. @self stays as it is. (transfer full) */
+/* @self plus one region (ADD_MEM_REG). Takes @fd in any case. @self stays as it is. (transfer full)
+ */
 VhostMemory *vhost_memory_add_take_fd (VhostMemory *self, const VhostMemoryRegionInfo *info, int fd,
                                        gboolean seal, GError **error);
-/* @self without the region that has the same guest address, user address and size. (transfer full) */
+/* @self without the region that has the same guest address, user address and size. (transfer full)
+ */
 VhostMemory *vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo *info,
                                   GError **error);
 

@@ -75,6 +75,7 @@ queue_error (VhostQueue *queue, const GError *error, gpointer owner)
 const VhostQueueHooks vhost_session_queue_hooks = {
   .process = queue_process,
   .error = queue_error,
+  .wake = vhost_worker_wake_queue,
 };
 
 /* ---- Stop ---- */
@@ -278,8 +279,7 @@ vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring, Vhost
   if (self->memory == NULL || vhost_memory_get_n_regions (self->memory) == 0)
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
-                   "the front-end, %s, shares no guest memory; %s", self->peer_label,
-                   vhost_session_memory_cure);
+                   "the front-end shares no guest memory; %s", vhost_session_memory_cure);
       return FALSE;
     }
   setup->size = vring->size;

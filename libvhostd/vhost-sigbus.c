@@ -14,6 +14,7 @@
 #include "vhost-sigbus-private.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -44,7 +45,7 @@ static _Atomic (guint) n_slots;
 /* Threads in the handler's use of the table. */
 static _Atomic (guint) n_handling;
 
-static GMutex install_lock;
+static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 static gboolean installed; /* under install_lock */
 /* What was there before us; written before our handler is installed, never again. */
 static struct sigaction previous;
@@ -141,10 +142,10 @@ on_sigbus (int signal_number, siginfo_t *info, void *context)
     call_previous (signal_number, info, context);
 }
 
+/* With install_lock held. */
 static gboolean
-install (GError **error)
+install_locked (GError **error)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&install_lock);
   struct sigaction action = { 0 };
 
   if (installed)
@@ -175,7 +176,12 @@ install (GError **error)
 gboolean
 vhost_sigbus_protect (void *base, gsize length, _Atomic (gboolean) *poisoned, GError **error)
 {
-  if (!install (error))
+  gboolean ready;
+
+  pthread_mutex_lock (&install_lock);
+  ready = install_locked (error);
+  pthread_mutex_unlock (&install_lock);
+  if (!ready)
     return FALSE;
 
   for (guint i = 0; i < SLOTS; i++)

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The driver of a split virtqueue against a device that is played by hand on the ring's memory. Must not use the
- * library's own device side: a mistake in both would hide itself. */
+/* The driver of a split virtqueue against a device that is played by hand on the ring's memory.
+ * Must not use the library's own device side: a mistake in both would hide itself. */
 #include "vhost-frontend-private.h"
 
 #include "vhost-error.h"
@@ -168,7 +168,8 @@ test_full (void)
   tear_down (&f);
 }
 
-/* Chains of mixed length, used in another order than they came, past the point where 16 bits are full. */
+/* Chains of mixed length, used in another order than they came, past the point where 16 bits are
+ * full. */
 static void
 test_wrap (gconstpointer data)
 {
@@ -233,7 +234,8 @@ test_bad_used (void)
   g_assert_cmpuint (vhost_frontend_queue_get_bad_used (f.queue), ==, 4);
   g_assert_cmpuint (vhost_frontend_queue_get_free (f.queue), ==, 8);
 
-  /* An index that jumps: every entry is looked at once and refused, and the ring is usable after. */
+  /* An index that jumps: every entry is looked at once and refused, and the ring is usable after.
+   */
   __atomic_store_n (&f.used[1], (guint16) (f.used[1] - 1), __ATOMIC_RELEASE);
   g_assert_false (vhost_frontend_queue_poll (f.queue, &token, NULL));
   g_assert_cmpuint (vhost_frontend_queue_get_bad_used (f.queue), ==, 4 + 65535);
@@ -424,7 +426,7 @@ test_indirect (void)
   guint16 head;
 
   for (guint i = 0; i < 40; i++)
-    buffers[i] = (VhostFrontendBuffer) { 0x1000 * i, i, i > 0 };
+    buffers[i] = (VhostFrontendBuffer){ 0x1000 * i, i, i > 0 };
 
   set_up (&f, 8, FALSE, TRUE);
   g_assert_true (vhost_frontend_queue_add (f.queue, buffers, 3, TRUE, NULL));

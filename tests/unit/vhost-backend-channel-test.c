@@ -1,0 +1,225 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The back-end's channel, from the front-end's end of a socket pair: what arrives, what is forgotten, what is refused. */
+#include "vhost-backend-channel-private.h"
+
+#include "vhost-error.h"
+#include "vhost-fd-private.h"
+#include "vhost-wire-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+typedef struct
+{
+  VhostBackendChannel *channel;
+  int peer;
+} Fixture;
+
+static void
+open_channel (Fixture *f, gboolean reply_ack)
+{
+  int fds[2];
+  GError *error = NULL;
+
+  g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), ==, 0);
+  f->peer = fds[0];
+  f->channel = vhost_backend_channel_new_take_fd (fds[1], reply_ack, NULL, &error);
+  g_assert_no_error (error);
+}
+
+static void
+set_up (Fixture *f, gconstpointer reply_ack)
+{
+  open_channel (f, GPOINTER_TO_INT (reply_ack));
+}
+
+static void
+tear_down (Fixture *f, gconstpointer data)
+{
+  vhost_backend_channel_free (f->channel);
+  vhost_fd_clear (&f->peer);
+}
+
+/* Everything that is ready now; the channel never needs time. */
+static void
+iterate (void)
+{
+  while (g_main_context_iteration (NULL, FALSE))
+    ;
+}
+
+static void
+change (Fixture *f)
+{
+  GError *error = NULL;
+
+  g_assert_true (vhost_backend_channel_config_change (f->channel, &error));
+  g_assert_no_error (error);
+}
+
+/* FALSE: nothing is there. */
+static gboolean
+receive (Fixture *f, VhostWireHeader *header)
+{
+  gssize n = read (f->peer, header, sizeof *header);
+
+  if (n < 0)
+    {
+      g_assert_cmpint (errno, ==, EAGAIN);
+      return FALSE;
+    }
+  g_assert_cmpint (n, ==, sizeof *header);
+  return TRUE;
+}
+
+static void
+test_sends (Fixture *f, gconstpointer data)
+{
+  VhostWireHeader header;
+
+  change (f);
+  g_assert_true (receive (f, &header));
+  g_assert_cmpuint (header.request, ==, VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG);
+  g_assert_cmphex (header.flags, ==, 1);
+  g_assert_cmpuint (header.size, ==, 0);
+  g_assert_false (receive (f, &header));
+}
+
+static void
+test_asks_for_answers (Fixture *f, gconstpointer data)
+{
+  struct
+  {
+    VhostWireHeader header;
+    guint64 value;
+  } G_GNUC_PACKED answer = { { VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG, 5, 8 }, 1 };
+  VhostWireHeader header;
+
+  /* The second one does not wait for the first one's answer. */
+  change (f);
+  change (f);
+  for (guint i = 0; i < 2; i++)
+    {
+      g_assert_true (receive (f, &header));
+      g_assert_cmphex (header.flags, ==, 1 | VHOST_WIRE_FLAG_NEED_REPLY);
+    }
+  for (guint i = 0; i < 40; i++)
+    g_assert_cmpint (write (f->peer, &answer, sizeof answer), ==, sizeof answer);
+  iterate ();
+  change (f);
+  g_assert_true (receive (f, &header));
+}
+
+static void
+test_unread (Fixture *f, gconstpointer data)
+{
+  VhostWireHeader header;
+  guint sent = 0, received = 0;
+
+  /* Far more than a socket holds: none blocks, none fails. */
+  for (guint i = 0; i < 100000; i++)
+    {
+      change (f);
+      sent++;
+    }
+  do
+    {
+      while (receive (f, &header))
+        {
+          g_assert_cmpuint (header.request, ==, VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG);
+          received++;
+        }
+    }
+  while (g_main_context_iteration (NULL, FALSE));
+  g_assert_cmpuint (received, >, 1);
+  g_assert_cmpuint (received, <, sent); /* they were merged */
+  change (f);
+  g_assert_true (receive (f, &header));
+}
+
+static void
+test_closed (Fixture *f, gconstpointer data)
+{
+  GError *error = NULL;
+
+  vhost_fd_clear (&f->peer);
+  iterate ();
+  g_assert_false (vhost_backend_channel_config_change (f->channel, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+  g_error_free (error);
+}
+
+static void
+test_closed_unnoticed (Fixture *f, gconstpointer data)
+{
+  GError *error = NULL;
+
+  vhost_fd_clear (&f->peer);
+  g_assert_false (vhost_backend_channel_config_change (f->channel, &error));
+  g_assert_nonnull (error);
+  g_clear_error (&error);
+  iterate ();
+  g_assert_false (vhost_backend_channel_config_change (f->channel, &error));
+  g_error_free (error);
+}
+
+static void
+test_garbage (Fixture *f, gconstpointer data)
+{
+  static const guint8 garbage[64] = { [4] = 2 };
+  GError *error = NULL;
+
+  g_assert_cmpint (write (f->peer, garbage, sizeof garbage), ==, sizeof garbage);
+  iterate ();
+  g_assert_false (vhost_backend_channel_config_change (f->channel, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+  g_error_free (error);
+}
+
+static void
+refuse (int fd)
+{
+  GError *error = NULL;
+
+  g_assert_null (vhost_backend_channel_new_take_fd (fd, FALSE, NULL, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
+  g_error_free (error);
+  g_assert_cmpint (fcntl (fd, F_GETFD), ==, -1); /* taken all the same */
+}
+
+static void
+test_kinds (void)
+{
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  int listening = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  /* An empty name: the kernel picks one. */
+  g_assert_cmpint (bind (listening, (struct sockaddr *) &address, sizeof address.sun_family), ==, 0);
+  g_assert_cmpint (listen (listening, 1), ==, 0);
+  refuse (listening);
+  refuse (socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  refuse (eventfd (0, EFD_CLOEXEC));
+}
+
+#define ADD(name, reply_ack, function)                                                             \
+  g_test_add ("/backend-channel/" name, Fixture, GINT_TO_POINTER (reply_ack), set_up, function,    \
+              tear_down)
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  ADD ("sends-a-change-at-once", FALSE, test_sends);
+  ADD ("reads-answers-and-never-waits-for-them", TRUE, test_asks_for_answers);
+  ADD ("merges-changes-that-nobody-reads", FALSE, test_unread);
+  ADD ("fails-when-the-front-end-has-closed", FALSE, test_closed);
+  ADD ("fails-when-the-front-end-closes-unnoticed", FALSE, test_closed_unnoticed);
+  ADD ("ends-on-garbage", FALSE, test_garbage);
+  g_test_add_func ("/backend-channel/takes-connected-stream-sockets-only", test_kinds);
+  return g_test_run ();
+}
