@@ -144,11 +144,12 @@ vhost_backend_channel_new_take_fd (int fd, gboolean reply_ack, GMainContext *con
           getsockopt (fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0)
       || listening)
     {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the descriptor for the back-end's requests must be a connected stream socket; its "
-                   "kind is: %s%s",
-                   vhost_fd_kind_to_string (kind),
-                   kind != VHOST_FD_SOCKET ? "" : (listening ? ", listening" : ", another type"));
+      g_set_error (
+          error, VHOST_ERROR, VHOST_ERROR_INVALID,
+          "the descriptor for the back-end's requests must be a connected stream socket; its "
+          "kind is: %s%s",
+          vhost_fd_kind_to_string (kind),
+          kind != VHOST_FD_SOCKET ? "" : (listening ? ", listening" : ", another type"));
       vhost_fd_clear (&fd);
       return NULL;
     }

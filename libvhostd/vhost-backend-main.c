@@ -43,6 +43,7 @@ typedef struct
   char *mode_text;     /* (owned) (nullable) */
   char *on_disconnect; /* (owned) (nullable) */
   char **rest;         /* (owned) (nullable) */
+  GPtrArray *strings;  /* (owned): of the options */
   gboolean client;
   gboolean help;
   gboolean version;
@@ -151,8 +152,15 @@ notify_manager (const char *state)
 /* Options */
 
 /* Properties of the daemon that are options, too. */
-static const char *const daemon_options[]
-    = { "max-sessions", "drain-timeout", "reconnect-interval", "seal-memory", "waiter" };
+static const struct
+{
+  const char *name;
+  const char *argument;
+} daemon_options[] = {
+  { "max-sessions", "NUMBER" },       { "drain-timeout", "NUMBER" },
+  { "reconnect-interval", "NUMBER" }, { "seal-memory", "yes|no" },
+  { "waiter", "auto|epoll|uring" },
+};
 
 static gboolean
 parse_daemon_option (const char *name, const char *text, gpointer data, GError **error)
@@ -160,6 +168,36 @@ parse_daemon_option (const char *name, const char *text, gpointer data, GError *
   BackendMain *self = data;
   return vhost_property_set_add (self->settings, name + strspn (name, "-"),
                                  text != NULL ? text : "yes", error);
+}
+
+/* The options' strings stay in @self, since GOption only points to them. */
+static const char *
+keep (BackendMain *self, char *string)
+{
+  g_ptr_array_add (self->strings, string);
+  return string;
+}
+
+static void
+add_daemon_options (BackendMain *self, GOptionGroup *group)
+{
+  g_autoptr (GTypeClass) klass = g_type_class_ref (VHOST_TYPE_DAEMON);
+  for (guint i = 0; i < G_N_ELEMENTS (daemon_options); i++)
+    {
+      GParamSpec *pspec
+          = g_object_class_find_property ((GObjectClass *) klass, daemon_options[i].name);
+      g_autofree char *preset
+          = vhost_property_format (pspec, g_param_spec_get_default_value (pspec));
+      gboolean is_boolean = G_IS_PARAM_SPEC_BOOLEAN (pspec);
+      const GOptionEntry entry[] = {
+        { pspec->name, 0, is_boolean ? G_OPTION_FLAG_OPTIONAL_ARG : 0, G_OPTION_ARG_CALLBACK,
+          (gpointer) parse_daemon_option,
+          keep (self, g_strdup_printf ("%s (default: %s)", g_param_spec_get_blurb (pspec), preset)),
+          daemon_options[i].argument },
+        { NULL },
+      };
+      g_option_group_add_entries (group, entry);
+    }
 }
 
 static GOptionContext *
@@ -188,25 +226,10 @@ make_options (BackendMain *self)
   g_autofree char *title = g_strdup_printf ("Options of the %s device:", self->device);
   GOptionContext *context = g_option_context_new (NULL);
   GOptionGroup *main_group = g_option_group_new (NULL, NULL, NULL, self, NULL);
-  GOptionGroup *device_group = g_option_group_new (self->device, title, NULL, self->backend, NULL);
+  GOptionGroup *device_group = g_option_group_new (self->device, title, title, self->backend, NULL);
   g_option_group_add_entries (main_group, entries);
 
-  g_autoptr (GTypeClass) daemon_class = g_type_class_ref (VHOST_TYPE_DAEMON);
-  for (guint i = 0; i < G_N_ELEMENTS (daemon_options); i++)
-    {
-      GParamSpec *pspec
-          = g_object_class_find_property ((GObjectClass *) daemon_class, daemon_options[i]);
-      gboolean is_boolean = G_IS_PARAM_SPEC_BOOLEAN (pspec);
-      const GOptionEntry entry[] = {
-        { pspec->name, 0, is_boolean ? G_OPTION_FLAG_OPTIONAL_ARG : 0, G_OPTION_ARG_CALLBACK,
-          (gpointer) parse_daemon_option, g_param_spec_get_blurb (pspec),
-          is_boolean                     ? "yes|no"
-          : G_IS_PARAM_SPEC_ENUM (pspec) ? "KIND"
-                                         : "NUMBER" },
-        { NULL },
-      };
-      g_option_group_add_entries (main_group, entry);
-    }
+  add_daemon_options (self, main_group);
   vhost_property_set_add_options (self->backend, device_group, G_TYPE_OBJECT);
   g_option_context_set_main_group (context, main_group);
   g_option_context_add_group (context, device_group);
@@ -597,6 +620,7 @@ vhost_backend_main (GType backend_type, int argc, char **argv)
     .device = device,
     .backend = vhost_property_set_new (backend_type),
     .settings = vhost_property_set_new (VHOST_TYPE_DAEMON),
+    .strings = g_ptr_array_new_with_free_func (g_free),
     .fd = -1,
   };
   int status = parse_and_serve (&self, argc, argv);
@@ -612,6 +636,7 @@ vhost_backend_main (GType backend_type, int argc, char **argv)
   g_free (self.mode_text);
   g_free (self.on_disconnect);
   g_strfreev (self.rest);
+  g_ptr_array_unref (self.strings);
   g_free (self.folder);
   return status;
 }

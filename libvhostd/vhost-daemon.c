@@ -709,14 +709,17 @@ static void
 vhost_daemon_advance (VhostDaemon *self)
 {
   VhostDaemonPrivate *priv = vhost_daemon_get_instance_private (self);
+  if (!vhost_daemon_is_open (self) || priv->timer != NULL)
+    {
+      vhost_daemon_clear_source (&priv->watch);
+      return;
+    }
   guint n_sessions = vhost_daemon_count_sessions (priv);
   gboolean listens = priv->listen_fd != -1;
   gboolean room = n_sessions < priv->max_sessions
                   && (n_sessions < priv->slots->len || !priv->no_more_backends);
-  if (!vhost_daemon_is_open (self) || !listens || !room || priv->timer != NULL)
+  if (!room)
     vhost_daemon_clear_source (&priv->watch);
-  if (!vhost_daemon_is_open (self) || priv->timer != NULL)
-    return;
   if (listens && room && priv->watch == NULL)
     {
       priv->watch = g_unix_fd_source_new (priv->listen_fd, G_IO_IN);
@@ -847,7 +850,10 @@ vhost_daemon_set_property (GObject *object, guint id, const GValue *value, GPara
     {
     case G_TYPE_STRING:
       g_free (*(char **) field);
+      /* Empty is none: an empty socket path would bind a name that the kernel chooses. */
       *(char **) field = g_value_dup_string (value);
+      if (g_strcmp0 (*(char **) field, "") == 0)
+        g_clear_pointer ((char **) field, g_free);
       break;
     case G_TYPE_OBJECT:
       g_clear_object ((GObject **) field);

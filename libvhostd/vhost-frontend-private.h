@@ -107,6 +107,7 @@ struct _VhostFrontendQueue
   guint16 mask;
   guint16 avail_idx;     /* with what add () put there */
   guint16 published_idx; /* what the device sees */
+  guint16 kicked_idx;    /* at the last decision to notify or not */
   guint16 used_idx;      /* next entry to take */
   guint16 seen_used_idx; /* last value loaded */
   gboolean event_idx;

@@ -36,6 +36,9 @@ guint vhost_frontend_queue_get_free (VhostFrontendQueue *self);
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_queue_add (VhostFrontendQueue *self, const VhostFrontendBuffer *buffers,
                                    guint n_buffers, gboolean indirect, gpointer token);
+/* Publishes what was added; a kick must follow before a wait. */
+VHOST_AVAILABLE_IN_0_1
+void vhost_frontend_queue_publish (VhostFrontendQueue *self);
 /* Publishes what was added; kicks if the back-end wants it. TRUE: a kick was sent. */
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_queue_kick (VhostFrontendQueue *self);

@@ -11,10 +11,20 @@
 #include "vhost-fd-private.h"
 #include "vhost-session-private.h"
 
+VhostSessionInbox *
+vhost_session_inbox_ref (VhostSessionInbox *inbox)
+{
+  /* relaxed: who takes a reference has one already */
+  atomic_fetch_add_explicit (&inbox->ref_count, 1, memory_order_relaxed);
+  return inbox;
+}
+
 void
 vhost_session_inbox_unref (VhostSessionInbox *inbox)
 {
-  if (!g_atomic_ref_count_dec (&inbox->ref_count))
+  /* release: our use of the mailbox is over; acquire: so is everybody's, before it goes. Partner:
+   * this same line on the other thread. */
+  if (atomic_fetch_sub_explicit (&inbox->ref_count, 1, memory_order_acq_rel) > 1)
     return;
   vhost_mailbox_clear (&inbox->mailbox);
   g_free (inbox);
@@ -81,8 +91,7 @@ vhost_session_command_new (VhostSession *self, VhostSessionVring *vring,
   VhostSessionCommand *command = g_new0 (VhostSessionCommand, 1);
 
   command->session = g_object_ref (self);
-  command->inbox = self->inbox;
-  g_atomic_ref_count_inc (&command->inbox->ref_count);
+  command->inbox = vhost_session_inbox_ref (self->inbox);
   command->vring = vring;
   if (vring != NULL)
     {
@@ -111,9 +120,8 @@ vhost_session_command_answer (VhostSessionCommand *command)
 {
   /* The control thread may have freed command and session before the post has returned: hold the
    * inbox. */
-  VhostSessionInbox *inbox = command->inbox;
+  VhostSessionInbox *inbox = vhost_session_inbox_ref (command->inbox);
 
-  g_atomic_ref_count_inc (&inbox->ref_count);
   command->task.run = command_done;
   vhost_mailbox_post (&inbox->mailbox, &command->task);
   vhost_session_inbox_unref (inbox);

@@ -1,10 +1,12 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The session's inside, shared by its files (one subject each): vhost-session.c owns the life cycle, -message reads and
- * answers, -command goes to the workers and back, -ring starts and stops; -memory, -vring and -config hold the handlers.
+/* The session's inside, shared by its files (one subject each): vhost-session.c owns the life
+ * cycle, -message reads and answers, -command goes to the workers and back, -ring starts and stops;
+ * -memory, -vring and -config hold the handlers.
  *
- * A handler returns at once. What a worker must do first is posted to it as a VhostSessionCommand; the session reads
- * no further message until all commands of the current one have come back through the session's mailbox. */
+ * A handler returns at once. What a worker must do first is posted to it as a VhostSessionCommand;
+ * the session reads no further message until all commands of the current one have come back through
+ * the session's mailbox. */
 #pragma once
 
 #include "vhost-backend-channel-private.h"
@@ -33,7 +35,8 @@ typedef struct
   gboolean have_addr;
   VhostWireVringAddr addr;
   int kick_fd; /* (owned) until the ring starts */
-  int call_fd; /* (owned) the queue has a duplicate: a ring that is started again without CALL keeps calling */
+  int call_fd; /* (owned) the queue has a duplicate: a ring that is started again without CALL keeps
+                  calling */
   int err_fd;  /* (owned) likewise */
   gboolean started;  /* as the protocol sees it (R4, R6) */
   gboolean stopping; /* a stop is on its way to the worker */
@@ -46,8 +49,10 @@ typedef struct
 typedef struct
 {
   /* Thread: control, all of them. */
-  void (*closed) (VhostSession *session, const GError *error, gpointer data); /* after the drain; error NULL: the peer went */
-  /* A change by the device is announced with the whole range that messages can reach: 0 to VHOST_WIRE_MAX_CONFIG. */
+  void (*closed) (VhostSession *session, const GError *error,
+                  gpointer data); /* after the drain; error NULL: the peer went */
+  /* A change by the device is announced with the whole range that messages can reach: 0 to
+   * VHOST_WIRE_MAX_CONFIG. */
   void (*config_changed) (VhostSession *session, guint offset, guint length, gboolean by_driver,
                           gpointer data);
   /* TRUE: someone wants kicks (any thread reads it) */
@@ -55,11 +60,11 @@ typedef struct
   void (*kicked) (VhostQueue *queue, gpointer data); /* thread: worker */
 } VhostSessionOwner;
 
-/* The way back from the workers. Counted apart from the session, because a worker that has just posted may still be
- * about to write the eventfd when the session is gone already. */
+/* The way back from the workers. Counted apart from the session, because a worker that has just
+ * posted may still be about to write the eventfd when the session is gone already. */
 typedef struct
 {
-  gatomicrefcount ref_count;
+  _Atomic (guint) ref_count;
   VhostMailbox mailbox;
 } VhostSessionInbox;
 
@@ -67,27 +72,29 @@ typedef struct
 typedef struct _VhostSessionCommand VhostSessionCommand;
 struct _VhostSessionCommand
 {
-  VhostTask task;            /* first: to the worker and back */
-  VhostTask drained;         /* for what the queue calls when requests have ended */
-  VhostSession *session;     /* (owned) */
-  VhostSessionInbox *inbox;  /* (owned) */
-  VhostSessionVring *vring;  /* (unowned) (nullable): the session's; NULL: an event from the worker, nobody waits for it */
-  void (*run) (VhostSessionCommand *command);  /* thread: worker; vhost_session_command_answer () must follow */
+  VhostTask task;           /* first: to the worker and back */
+  VhostTask drained;        /* for what the queue calls when requests have ended */
+  VhostSession *session;    /* (owned) */
+  VhostSessionInbox *inbox; /* (owned) */
+  VhostSessionVring *vring; /* (unowned) (nullable): the session's; NULL: an event from the worker,
+                               nobody waits for it */
+  void (*run) (VhostSessionCommand
+                   *command); /* thread: worker; vhost_session_command_answer () must follow */
   void (*done) (VhostSessionCommand *command); /* thread: control */
-  gboolean waited;           /* the current message waits for it */
-  VhostQueueSetup setup;     /* descriptors (owned) */
-  int fd;                    /* (owned) */
-  VhostMemory *memory;       /* (owned) (nullable) */
-  VhostWorker *worker;       /* (unowned) */
-  VhostQueue *queue;         /* (owned) */
+  gboolean waited;                             /* the current message waits for it */
+  VhostQueueSetup setup;                       /* descriptors (owned) */
+  int fd;                                      /* (owned) */
+  VhostMemory *memory;                         /* (owned) (nullable) */
+  VhostWorker *worker;                         /* (unowned) */
+  VhostQueue *queue;                           /* (owned) */
   gboolean enabled;
   guint32 base;
   GError *error; /* (owned) (nullable): what the worker says */
 };
 
 #define VHOST_SESSION_COMMAND_OF_DRAINED(task)                                                     \
-  ((VhostSessionCommand *) (gpointer) ((guint8 *) (task)                                           \
-                                       - G_STRUCT_OFFSET (VhostSessionCommand, drained)))
+  ((VhostSessionCommand *) (gpointer) ((guint8 *) (task) -G_STRUCT_OFFSET (VhostSessionCommand,    \
+                                                                           drained)))
 
 struct _VhostSession
 {
@@ -104,8 +111,8 @@ struct _VhostSession
   char *peer_name;  /* (owned) */
   char *peer_label; /* (owned): "qemu-system-x86 (pid 4711)", for logs and errors */
 
-  VhostChannel *channel;    /* (owned) (nullable): NULL once closed */
-  GSource *source;          /* (owned) (nullable): of the channel */
+  VhostChannel *channel; /* (owned) (nullable): NULL once closed */
+  GSource *source;       /* (owned) (nullable): of the channel */
   gpointer source_tag;
   VhostSessionInbox *inbox; /* (owned) */
   GSource *inbox_source;    /* (owned) */
@@ -122,23 +129,23 @@ struct _VhostSession
   guint status; /* as the front-end set it */
   gboolean needs_reset;
 
-  VhostMemory *memory; /* (owned) (nullable) */
-  gboolean told_cure;  /* about shared memory */
+  VhostMemory *memory;       /* (owned) (nullable) */
+  gboolean told_cure;        /* about shared memory */
   VhostSessionVring *vrings; /* (owned) */
   guint n_vrings;
   guint n_started;
-  gboolean active; /* the back-end is activated */
+  gboolean active;                      /* the back-end is activated */
   VhostBackendChannel *backend_channel; /* (owned) (nullable) */
   gboolean config_pending;
 
   /* The current message */
   VhostWireHeader current;
-  gboolean busy;                              /* not answered yet */
-  guint waiting;                              /* commands that must come back first */
-  void (*continuation) (VhostSession *self);  /* then */
-  GError *message_error;                      /* (owned) (nullable): the first failure among them */
-  VhostSessionVring *current_vring;           /* (unowned) */
-  guint tries;                                /* of the activation */
+  gboolean busy;                             /* not answered yet */
+  guint waiting;                             /* commands that must come back first */
+  void (*continuation) (VhostSession *self); /* then */
+  GError *message_error;                     /* (owned) (nullable): the first failure among them */
+  VhostSessionVring *current_vring;          /* (unowned) */
+  guint tries;                               /* of the activation */
 
   /* The end */
   guint n_commands; /* all that are out */
@@ -149,15 +156,16 @@ struct _VhostSession
   GError *close_error;   /* (owned) (nullable) */
 };
 
-/* Takes @fd (connected) in any case. Queue i is served by workers[i % n_workers]. Sources are attached to the
- * thread-default context. The session lives, whoever holds it, until owner->closed has run; from then on the references
- * decide. */
+/* Takes @fd (connected) in any case. Queue i is served by workers[i % n_workers]. Sources are
+ * attached to the thread-default context. The session lives, whoever holds it, until owner->closed
+ * has run; from then on the references decide. */
 VhostSession *vhost_session_new_take_fd (int fd, VhostBackend *backend, VhostWorker **workers,
                                          guint n_workers, guint drain_timeout_ms,
                                          gboolean seal_memory, const VhostSessionOwner *owner,
                                          gpointer owner_data, GError **error);
-/* Stops reading, drains the rings (at most @drain_timeout_ms), then calls owner->closed, never within this call.
- * Idempotent; a second call can only shorten the wait. Takes @error (nullable). */
+/* Stops reading, drains the rings (at most @drain_timeout_ms), then calls owner->closed, never
+ * within this call. Idempotent; a second call can only shorten the wait. Takes @error (nullable).
+ */
 void vhost_session_shutdown (VhostSession *self, guint drain_timeout_ms, GError *error);
 
 /* As the property of the same name; 0 is GObject's. */
@@ -208,7 +216,8 @@ void vhost_session_disarm_drain (VhostSession *self);
 
 /* Nothing is out at the workers any more, and the session is closing. */
 void vhost_session_close_now (VhostSession *self);
-/* Thread: any. */
+/* Thread: any, both. */
+VhostSessionInbox *vhost_session_inbox_ref (VhostSessionInbox *inbox);
 void vhost_session_inbox_unref (VhostSessionInbox *inbox);
 
 /* Thread: control. @vring's worker will run @run, then the control thread @done. */
@@ -221,13 +230,15 @@ void vhost_session_command_post (VhostSessionCommand *command, gboolean waited);
 void vhost_session_command_free (VhostSessionCommand *command);
 /* Thread: worker. Takes @command back to the control thread. */
 void vhost_session_command_answer (VhostSessionCommand *command);
-/* Returned by a handler that has posted its commands: @continuation runs when the last one is back. */
+/* Returned by a handler that has posted its commands: @continuation runs when the last one is back.
+ */
 VhostSessionResult vhost_session_wait (VhostSession *self,
                                        void (*continuation) (VhostSession *self));
 /* A continuation without anything of its own. */
 void vhost_session_continue_ack (VhostSession *self);
 
-/* What a message's handler looks like. Thread: control. The message has been checked against its row and gates. */
+/* What a message's handler looks like. Thread: control. The message has been checked against its
+ * row and gates. */
 #define VHOST_SESSION_HANDLER(name)                                                                \
   VhostSessionResult vhost_session_handle_##name (VhostSession *self, VhostMessage *message,       \
                                                   GError **error)
@@ -242,7 +253,8 @@ void vhost_session_check_suspend (VhostSession *self);
 /* Everything that the ring's start needs, checked and translated, without descriptors. */
 gboolean vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring,
                                       VhostQueueSetup *setup, GError **error);
-/* The current message is a KICK for current_vring, which is stopped: all the way to the worker, and the answer. */
+/* The current message is a KICK for current_vring, which is stopped: all the way to the worker, and
+ * the answer. */
 void vhost_session_begin_start (VhostSession *self);
 /* -1 stays -1 without an error. */
 int vhost_session_duplicate_fd (int fd, GError **error);

@@ -149,9 +149,10 @@ take_notifier (VhostSession *self, VhostMessage *message, int *fd, GError **erro
   kind = vhost_fd_get_kind (message->fds[0]);
   if (kind != VHOST_FD_EVENTFD && kind != VHOST_FD_PIPE)
     {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the notification descriptor for ring %u must be an eventfd or a pipe; its kind is: %s",
-                   index, vhost_fd_kind_to_string (kind));
+      g_set_error (
+          error, VHOST_ERROR, VHOST_ERROR_INVALID,
+          "the notification descriptor for ring %u must be an eventfd or a pipe; its kind is: %s",
+          index, vhost_fd_kind_to_string (kind));
       return NULL;
     }
   /* A full counter or pipe, or a peer that reads it first, must not stop a worker. */

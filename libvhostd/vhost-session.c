@@ -397,7 +397,7 @@ vhost_session_new_take_fd (int fd, VhostBackend *backend, VhostWorker **workers,
   self->channel = vhost_channel_new_take_fd (fd);
 
   self->inbox = g_new0 (VhostSessionInbox, 1);
-  g_atomic_ref_count_init (&self->inbox->ref_count);
+  atomic_init (&self->inbox->ref_count, 1);
   if (!vhost_mailbox_init (&self->inbox->mailbox, error))
     return NULL;
   if (!vhost_backend_set_peer (backend, &vhost_session_backend_peer, self))

@@ -36,9 +36,11 @@ def main():
             function()
         except vm.Unavailable as reason:
             print(f"ok {number} - {sentence} # SKIP {reason}", flush=True)
-        except Exception:  # whatever went wrong belongs to this test; the next one still runs
+        except Exception as error:  # whatever went wrong belongs to this test; the next one still runs
             failures += 1
-            for line in traceback.format_exc().splitlines():
+            # A condition that was not met speaks for itself; anything else is a bug of the test's own.
+            depth = -1 if isinstance(error, vm.Failed) else None
+            for line in "".join(traceback.format_exception(error, limit=depth, chain=False)).splitlines():
                 print(f"# {line}")
             print(f"not ok {number} - {sentence}", flush=True)
         else:

@@ -185,7 +185,7 @@ class Backend(Process):
                 if not self.running():
                     raise Failed(f"{self.name} ended with {self.wait_exit()} at once; it said:\n{self.text()}")
             except Failed:
-                self.__exit__(None, None, None)
+                super().__exit__(None, None, None)
                 raise
 
     def finish(self):

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The back-end's channel, from the front-end's end of a socket pair: what arrives, what is forgotten, what is refused. */
+/* The back-end's channel, from the front-end's end of a socket pair: what arrives, what is
+ * forgotten, what is refused. */
 #include "vhost-backend-channel-private.h"
 
 #include "vhost-error.h"
@@ -97,7 +98,7 @@ test_asks_for_answers (Fixture *f, gconstpointer data)
   {
     VhostWireHeader header;
     guint64 value;
-  } G_GNUC_PACKED answer = { { VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG, 5, 8 }, 1 };
+  } __attribute__ ((packed)) answer = { { VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG, 5, 8 }, 1 };
   VhostWireHeader header;
 
   /* The second one does not wait for the first one's answer. */
@@ -199,7 +200,8 @@ test_kinds (void)
   int listening = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
   /* An empty name: the kernel picks one. */
-  g_assert_cmpint (bind (listening, (struct sockaddr *) &address, sizeof address.sun_family), ==, 0);
+  g_assert_cmpint (bind (listening, (struct sockaddr *) &address, sizeof address.sun_family), ==,
+                   0);
   g_assert_cmpint (listen (listening, 1), ==, 0);
   refuse (listening);
   refuse (socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));

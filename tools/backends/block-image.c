@@ -9,8 +9,6 @@
  * other out, another process or another way of opening does, and it ends with the process. It is
  * taken by the first session whose rings run and left by the last, not at opening: the destination
  * of a live migration opens the image while the source still uses it. */
-#include "config.h"
-
 #include "block-image.h"
 
 #include <errno.h>
@@ -36,8 +34,7 @@
 static GMutex table_lock;
 static GPtrArray *table; /* (element-type VhostdBlockImage) (owned) (nullable) */
 
-static gboolean
-refuse (GError **error, int code, const char *format, ...) G_GNUC_PRINTF (3, 4);
+static gboolean refuse (GError **error, int code, const char *format, ...) G_GNUC_PRINTF (3, 4);
 
 static gboolean
 refuse (GError **error, int code, const char *format, ...)
@@ -322,7 +319,8 @@ refuse_busy (VhostdBlockImage *self, GError **error)
       holder_time = now;
     }
   refuse (error, VHOST_ERROR_BUSY,
-          "the image %s is in use by %s, which has locked it; stop that first%s", self->path, holder,
+          "the image %s is in use by %s, which has locked it; stop that first%s", self->path,
+          holder,
           (self->flags & VHOSTD_BLOCK_IMAGE_READ_ONLY) ? "" : ", or have both use read-only=true");
 }
 
@@ -363,8 +361,8 @@ vhostd_block_image_unlock (VhostdBlockImage *self)
     (void) fcntl (vhost_io_file_get_fd (self->file), F_OFD_SETLK, &lock);
 }
 
-/* Whether an error of fallocate () or of an ioctl says that this medium cannot do it, at all or with
- * such a range. */
+/* Whether an error of fallocate () or of an ioctl says that this medium cannot do it, at all or
+ * with such a range. */
 gboolean
 vhostd_block_image_is_unable (int code)
 {

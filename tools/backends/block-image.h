@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* An opened disk image: what it is, what it can, who may use it. Knows no requests and no queues. */
+/* An opened disk image: what it is, what it can, who may use it. Knows no requests and no queues.
+ */
 #pragma once
 
 #include <libvhostd.h>
@@ -29,11 +30,11 @@ typedef struct
   char *path;        /* (owned): for messages */
   VhostIoFile *file; /* (owned) */
   gboolean is_device;
-  gboolean can_discard;      /* if it was opened for writing, too */
-  guint32 memory_alignment;  /* of buffers, 1: any */
-  guint32 offset_alignment;  /* of positions and lengths, 1: any */
-  guint32 physical_size;     /* what the medium writes as one piece, bytes */
-  guint32 optimal_size;      /* best transfer, bytes; 0: unknown */
+  gboolean can_discard;     /* if it was opened for writing, too */
+  guint32 memory_alignment; /* of buffers, 1: any */
+  guint32 offset_alignment; /* of positions and lengths, 1: any */
+  guint32 physical_size;    /* what the medium writes as one piece, bytes */
+  guint32 optimal_size;     /* best transfer, bytes; 0: unknown */
 
   /* Found out by trying; hints for the next request, they order nothing. */
   _Atomic (gboolean) no_punch_hole;

@@ -13,8 +13,8 @@ G_BEGIN_DECLS
 
 #define VHOSTD_BLOCK_SECTOR_SHIFT 9
 
-/* Limits of one discard or write-zeroes request. A range is one system call, and zeroing may have to
- * write it all: a thread should not be busy for minutes with one. Ranges of a request are copied
+/* Limits of one discard or write-zeroes request. A range is one system call, and zeroing may have
+ * to write it all: a thread should not be busy for minutes with one. Ranges of a request are copied
  * into the chain's data before the first is obeyed, hence few. */
 #define VHOSTD_BLOCK_MAX_RANGES 16
 #define VHOSTD_BLOCK_MAX_DISCARD_SECTORS (1u << 22)
@@ -55,9 +55,9 @@ typedef struct
   gboolean is_read_only;
   gboolean zero_reads;
   gboolean can_discard;
-  guint64 block_mask;  /* of the logical block size */
-  guintptr memory_mask; /* what O_DIRECT wants of buffers, 0: nothing */
-  guint64 length_mask; /* and of each segment's length */
+  guint64 block_mask;   /* of the logical block size */
+  guintptr memory_mask; /* what O_DIRECT wants of buffers */
+  guint64 length_mask;  /* and of each segment's length; 0 without O_DIRECT */
   char id[VIRTIO_BLK_ID_BYTES];
 
   /* Changed under running queues by the control thread; each stands for itself, so relaxed. */
@@ -71,6 +71,7 @@ typedef struct
   /* Thread: control. */
   struct virtio_blk_config config; /* little-endian */
   GSource *watch;                  /* (owned) (nullable): tells that the image may have grown */
+  int watch_fd;                    /* (owned): inotify, -1: none */
   gboolean locked;
 } VhostdBlock;
 

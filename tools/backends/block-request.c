@@ -5,15 +5,13 @@
  *
  * How it works: a request lives in its chain's data. Reads and writes go straight between the image
  * and guest memory; with O_DIRECT and buffers that it refuses, through an aligned buffer, piece by
- * piece. Each step that waits is an operation of the worker's engine, whose done function starts the
- * next step or finishes the request.
+ * piece. Each step that waits is an operation of the worker's engine, whose done function starts
+ * the next step or finishes the request.
  *
  * The used length (2.7.8.2) counts what was surely written from the first writable byte on. A
  * request that was refused or has failed has written its status only: that is not contiguous when
  * data should have come before it, so the length is 0 then. Zeroing the data instead would let a
  * driver have gigabytes zeroed by requests that are refused anyway. */
-#include "config.h"
-
 #include "block-private.h"
 
 #include <errno.h>
@@ -64,8 +62,8 @@ complete (VhostChain *chain, guint8 *status, guint8 value, gsize written)
 {
   *status = value;
   /* The status counts when there is no gap before it. */
-  vhost_chain_complete (chain, written == vhost_chain_get_writable_size (chain) ? written + 1
-                                                                                : written);
+  vhost_chain_complete (chain,
+                        written == vhost_chain_get_writable_size (chain) ? written + 1 : written);
 }
 
 static void
@@ -166,7 +164,7 @@ write_done (VhostIoOp *op, gssize result)
     fail (request, "write", request->offset, result < 0 ? (int) -result : EIO);
 }
 
-/* Whether O_DIRECT would refuse the guest's buffers. Both masks are 0 without it. */
+/* Whether O_DIRECT would refuse the guest's buffers. */
 static gboolean
 needs_bounce (VhostdBlock *self, const struct iovec *iov, guint n)
 {
@@ -256,7 +254,7 @@ start_read (Request *request)
   guint n;
 
   iov = vhost_chain_get_writable (request->chain, &n);
-  if (G_UNLIKELY (self->memory_mask != 0 && needs_bounce (self, iov, n)))
+  if (G_UNLIKELY (self->length_mask != 0 && needs_bounce (self, iov, n)))
     {
       request->op.done = bounce_read_done;
       if (start_bounce (request))
@@ -275,7 +273,7 @@ start_write (Request *request)
   guint n;
 
   iov = vhost_chain_get_readable (request->chain, &n);
-  if (G_UNLIKELY (self->memory_mask != 0 && needs_bounce (self, iov, n)))
+  if (G_UNLIKELY (self->length_mask != 0 && needs_bounce (self, iov, n)))
     {
       request->op.done = bounce_write_done;
       if (start_bounce (request))
@@ -584,9 +582,8 @@ process_null (VhostdBlock *self, VhostChain *chain)
           Range ranges[VHOSTD_BLOCK_MAX_RANGES];
           guint n;
 
-          value = take_ranges (self, chain,
-                               GUINT32_FROM_LE (header.type) == VIRTIO_BLK_T_WRITE_ZEROES, ranges,
-                               &n);
+          value = take_ranges (
+              self, chain, GUINT32_FROM_LE (header.type) == VIRTIO_BLK_T_WRITE_ZEROES, ranges, &n);
         }
       break;
     default:
