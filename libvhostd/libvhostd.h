@@ -19,4 +19,3 @@
 #include "vhost-types.h"
 #include "vhost-version-macros.h"
 #include "vhost-worker.h"
-

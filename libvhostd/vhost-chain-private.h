@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A chain's inside. Only the queue and the ring layouts fill it; everyone else uses vhost-chain.h. */
+/* A chain's inside. Only the queue and the ring layouts fill it; everyone else uses vhost-chain.h.
+ */
 #pragma once
 
 #include <stdatomic.h>
@@ -40,5 +41,6 @@ VhostChain *vhost_chain_new (VhostQueue *queue, gsize data_size);
 void vhost_chain_free (VhostChain *self);
 /* Room for at least @n segments, keeping those that are there. */
 void vhost_chain_reserve (VhostChain *self, guint n);
-/* Empties the chain, back to the inline array; for the pool. Returns the overflow segments that it gave up. */
+/* Empties the chain, back to the inline array; for the pool. Returns the overflow segments that it
+ * gave up. */
 guint vhost_chain_recycle (VhostChain *self);

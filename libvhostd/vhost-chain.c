@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One request: vectors that point into guest memory, and the way back to the ring. Must not touch the ring itself. */
+/* One request: vectors that point into guest memory, and the way back to the ring. Must not touch
+ * the ring itself. */
 #include "config.h"
 
 #include "vhost-chain.h"
@@ -15,13 +16,14 @@
  *
  * One descriptor chain: a request of the guest's driver.
  *
- * A chain has a readable part, written by the driver, and a writable part, to be filled by the device (VIRTIO 1.3,
- * 2.7.4.2). Both are lists of segments in guest memory itself: nothing is copied unless it is asked for. The driver can
- * change the memory at any moment, so what is checked must be copied first: vhost_chain_pull() does that.
+ * A chain has a readable part, written by the driver, and a writable part, to be filled by the
+ * device (VIRTIO 1.3, 2.7.4.2). Both are lists of segments in guest memory itself: nothing is
+ * copied unless it is asked for. The driver can change the memory at any moment, so what is checked
+ * must be copied first: vhost_chain_pull() does that.
  *
- * A chain comes from vhost_queue_pop() and belongs to its queue. It must be completed exactly once, by
- * vhost_chain_complete(), now or later and from any thread. After that it must not be used any more, unless a reference
- * was taken.
+ * A chain comes from vhost_queue_pop() and belongs to its queue. It must be completed exactly once,
+ * by vhost_chain_complete(), now or later and from any thread. After that it must not be used any
+ * more, unless a reference was taken.
  *
  * Since: 0.1
  */
@@ -86,8 +88,8 @@ vhost_chain_recycle (VhostChain *self)
  * vhost_chain_ref:
  * @self: a chain
  *
- * Takes a reference. It keeps the structure, not the guest memory behind it: segments are valid until the chain is
- * completed.
+ * Takes a reference. It keeps the structure, not the guest memory behind it: segments are valid
+ * until the chain is completed.
  *
  * Thread: any.
  *
@@ -142,7 +144,8 @@ vhost_chain_get_queue (VhostChain *self)
  * vhost_chain_get_head:
  * @self: a chain
  *
- * The chain's number in its ring: the index of its first descriptor. No two requests in flight in a queue share it.
+ * The chain's number in its ring: the index of its first descriptor. No two requests in flight in a
+ * queue share it.
  *
  * Thread: any.
  *
@@ -160,8 +163,9 @@ vhost_chain_get_head (VhostChain *self)
  * vhost_chain_get_data: (skip)
  * @self: a chain
  *
- * Memory of the back-end's own, of the size given to vhost_backend_class_set_chain_data_size(). Zero when the chain is
- * used for the first time; what a request leaves in it is there for the next one.
+ * Memory of the back-end's own, of the size given to vhost_backend_class_set_chain_data_size().
+ * Zero when the chain is used for the first time; what a request leaves in it is there for the next
+ * one.
  *
  * Thread: any, until the chain is completed.
  *
@@ -257,8 +261,8 @@ vhost_chain_get_writable_size (VhostChain *self)
  * @data: (out caller-allocates): where the bytes go
  * @length: how many are wanted
  *
- * Copies the next bytes of the readable part and takes them off it: what a device does with its request header. The
- * driver may have cut the header into any pieces (VIRTIO 1.3, 2.7.4.1).
+ * Copies the next bytes of the readable part and takes them off it: what a device does with its
+ * request header. The driver may have cut the header into any pieces (VIRTIO 1.3, 2.7.4.1).
  *
  * Thread: any, until the chain is completed.
  *
@@ -397,7 +401,8 @@ vhost_chain_write (VhostChain *self, gconstpointer data, gsize length)
  * @offset: first byte in the writable part
  * @length: how many bytes
  *
- * Fills a piece of the writable part with zeros: what a used length must not leave out (VIRTIO 1.3, 2.7.8.2).
+ * Fills a piece of the writable part with zeros: what a used length must not leave out
+ * (VIRTIO 1.3, 2.7.8.2).
  *
  * Thread: any, until the chain is completed.
  *
@@ -415,7 +420,8 @@ vhost_chain_zero (VhostChain *self, gsize offset, gsize length)
  * vhost_chain_split_status: (skip)
  * @self: a chain
  *
- * Takes the last byte off the writable part: where block-like devices put their status, behind the data.
+ * Takes the last byte off the writable part: where block-like devices put their status, behind the
+ * data.
  *
  * Thread: any, until the chain is completed.
  *
@@ -445,7 +451,8 @@ vhost_chain_split_status (VhostChain *self)
  * @self: a chain
  * @length: how many bytes at most
  *
- * Copies the next bytes of the readable part and takes them off it. For scripts; see vhost_chain_pull().
+ * Copies the next bytes of the readable part and takes them off it. For scripts; see
+ * vhost_chain_pull().
  *
  * Thread: any, until the chain is completed.
  *
@@ -487,11 +494,12 @@ vhost_chain_write_bytes (VhostChain *self, GBytes *bytes)
 /**
  * vhost_chain_complete:
  * @self: a chain that was not completed before
- * @written: bytes written from the first writable one on, without a gap (VIRTIO 1.3, 2.7.8.2); a status byte that was
- *   split off counts when all before it was written
+ * @written: bytes written from the first writable one on, without a gap (VIRTIO 1.3, 2.7.8.2); a
+ * status byte that was split off counts when all before it was written
  *
- * Gives the request back to the driver. On the queue's own thread the driver sees the first completion of a batch at
- * once and the others at the batch's end; a completion on another thread is handed to the queue's thread.
+ * Gives the request back to the driver. On the queue's own thread the driver sees the first
+ * completion of a batch at once and the others at the batch's end; a completion on another thread
+ * is handed to the queue's thread.
  *
  * Thread: any.
  *
@@ -512,9 +520,10 @@ vhost_chain_complete (VhostChain *self, gsize written)
       return;
     }
 
-  /* Pairs with the acquire exchange in vhost_queue_collect_remote (). The queue cannot go away in between: it waits
-   * for this chain. Once the chain is pushed it may be finished at any moment, so only the first of a batch, which has
-   * a wake-up to give, touches the queue again: with a reference. */
+  /* Pairs with the acquire exchange in vhost_queue_collect_remote (). The queue cannot go away in
+   * between: it waits for this chain. Once the chain is pushed it may be finished at any moment, so
+   * only the first of a batch, which has a wake-up to give, touches the queue again: with a
+   * reference. */
   g_object_ref (queue);
   older = atomic_load_explicit (&queue->remote, memory_order_relaxed);
   do

@@ -1,14 +1,15 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One vhost-user socket: non-blocking framing of messages and descriptors, both directions. Knows the wire layer's
- * sizes, nothing of sessions. Not thread safe: one thread at a time. */
+/* One vhost-user socket: non-blocking framing of messages and descriptors, both directions. Knows
+ * the wire layer's sizes, nothing of sessions. Not thread safe: one thread at a time. */
 #pragma once
 
 #include "vhost-wire-private.h"
 
 typedef struct _VhostChannel VhostChannel;
 
-/* A received message. Belongs to the channel until the next receive; descriptors that nobody stole are closed then. */
+/* A received message. Belongs to the channel until the next receive; descriptors that nobody stole
+ * are closed then. */
 typedef struct
 {
   VhostWireHeader header;
@@ -47,14 +48,16 @@ VhostChannelResult vhost_channel_receive (VhostChannel *self, VhostMessage **mes
 /* Takes descriptor @index out of @message (its slot becomes -1). (transfer full) */
 int vhost_message_steal_fd (VhostMessage *message, guint index);
 
-/* Queues and sends as much as the socket takes; @fds are duplicated only when they must wait. FALSE: the socket is
- * broken, or more than 64 KiB wait because the peer does not read. */
-gboolean vhost_channel_send (VhostChannel *self, guint32 request, guint32 flags, const void *payload,
-                             guint32 size, const int *fds, guint n_fds, GError **error);
+/* Queues and sends as much as the socket takes; @fds are duplicated only when they must wait.
+ * FALSE: the socket is broken, or more than 64 KiB wait because the peer does not read. */
+gboolean vhost_channel_send (VhostChannel *self, guint32 request, guint32 flags,
+                             const void *payload, guint32 size, const int *fds, guint n_fds,
+                             GError **error);
 gboolean vhost_channel_flush (VhostChannel *self, GError **error);
 gboolean vhost_channel_wants_write (VhostChannel *self);
 
-/* Waits until the socket is readable (or writable while output waits, which is flushed). @deadline is monotonic us. For front-ends. */
+/* Waits until the socket is readable (or writable while output waits, which is flushed). @deadline
+ * is monotonic us. For front-ends. */
 gboolean vhost_channel_wait (VhostChannel *self, gint64 deadline, GError **error);
 
 /* As receive, but waits until @deadline (monotonic us). FALSE: closed, broken or too late. */

@@ -21,10 +21,12 @@ const char *vhost_fd_kind_to_string (VhostFdKind kind);
 /* Closes *@fd unless it is -1, sets it to -1, keeps errno. */
 void vhost_fd_clear (int *fd);
 
-/* eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK); -1 and @error when the process has no descriptor left. */
+/* eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK); -1 and @error when the process has no descriptor left.
+ */
 int vhost_fd_new_eventfd (GError **error);
 
-/* Adds 1 to an eventfd (or one 8-byte word to a pipe); never blocks on a non-blocking one; FALSE: full or broken. */
+/* Adds 1 to an eventfd (or one 8-byte word to a pipe); never blocks on a non-blocking one; FALSE:
+ * full or broken. */
 gboolean vhost_fd_notify (int fd);
 
 /* Reads an eventfd or pipe empty. */
@@ -32,5 +34,6 @@ void vhost_fd_drain (int fd);
 
 gboolean vhost_fd_set_nonblocking (int fd, GError **error);
 
-/* Lower bound of descriptors that this process may still open (RLIMIT_NOFILE minus those in use). */
+/* Lower bound of descriptors that this process may still open (RLIMIT_NOFILE minus those in use).
+ */
 guint vhost_fd_count_free (void);

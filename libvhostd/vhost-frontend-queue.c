@@ -190,9 +190,9 @@ vhost_frontend_queue_add (VhostFrontendQueue *self, const VhostFrontendBuffer *b
  * vhost_frontend_queue_publish:
  * @self: a queue
  *
- * Publishes the chains that were added, without a thought of notifying the device: one that polls begins at once, while
- * more are added. Linux' driver publishes each buffer like that. A vhost_frontend_queue_kick() must follow before the
- * driver waits.
+ * Publishes the chains that were added, without a thought of notifying the device: one that polls
+ * begins at once, while more are added. Linux' driver publishes each buffer like that. A
+ * vhost_frontend_queue_kick() must follow before the driver waits.
  *
  * Thread: worker (the one that drives the queue). Specification: VIRTIO 2.7.13.
  *

@@ -6,8 +6,9 @@
 
 G_BEGIN_DECLS
 
-/* The driver's side of one virtqueue; belongs to its VhostFrontend. Not thread safe; different queues may be driven
- * by different threads. Buffers are guest addresses (vhost_frontend_allocate ()). */
+/* The driver's side of one virtqueue; belongs to its VhostFrontend. Not thread safe; different
+ * queues may be driven by different threads. Buffers are guest addresses (vhost_frontend_allocate
+ * ()). */
 
 typedef struct
 {
@@ -31,8 +32,8 @@ guint vhost_frontend_queue_get_size (VhostFrontendQueue *self);
 VHOST_AVAILABLE_IN_0_1
 guint vhost_frontend_queue_get_free (VhostFrontendQueue *self);
 
-/* Makes a chain available (not yet published). @indirect uses a table when INDIRECT_DESC was negotiated. FALSE: no
- * room. @token comes back from poll. */
+/* Makes a chain available (not yet published). @indirect uses a table when INDIRECT_DESC was
+ * negotiated. FALSE: no room. @token comes back from poll. */
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_queue_add (VhostFrontendQueue *self, const VhostFrontendBuffer *buffers,
                                    guint n_buffers, gboolean indirect, gpointer token);
@@ -44,7 +45,8 @@ VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_queue_kick (VhostFrontendQueue *self);
 VHOST_AVAILABLE_IN_0_1
 void vhost_frontend_queue_force_kick (VhostFrontendQueue *self);
-/* Next used buffer. FALSE: none. A used id that was not in flight is counted in get_bad_used () and skipped. */
+/* Next used buffer. FALSE: none. A used id that was not in flight is counted in get_bad_used () and
+ * skipped. */
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_queue_poll (VhostFrontendQueue *self, gpointer *token, guint32 *length);
 /* Calls wanted (FALSE: none at all until enabled again) and the wait for one. -1: for ever. */

@@ -27,7 +27,8 @@ int vhost_frontend_get_fd (VhostFrontend *self);
 VHOST_AVAILABLE_IN_0_1
 gint vhost_frontend_get_peer_pid (VhostFrontend *self);
 
-/* Negotiation: GET_FEATURES, protocol features, SET_OWNER, SET_FEATURES, the back-end channel; takes what both know. */
+/* Negotiation: GET_FEATURES, protocol features, SET_OWNER, SET_FEATURES, the back-end channel;
+ * takes what both know. */
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_negotiate (VhostFrontend *self, guint64 wanted_features,
                                    guint64 wanted_protocol_features, GError **error);
@@ -63,7 +64,8 @@ gboolean vhost_frontend_get_status (VhostFrontend *self, guint *status, GError *
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_reset_device (VhostFrontend *self, GError **error);
 
-/* Guest memory: memfd regions. The first call makes the table; later ones add slots or send the table again. */
+/* Guest memory: memfd regions. The first call makes the table; later ones add slots or send the
+ * table again. */
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_add_memory (VhostFrontend *self, guint64 guest_address, gsize size,
                                     GError **error);
@@ -87,13 +89,15 @@ gboolean vhost_frontend_restart_queue (VhostFrontend *self, guint index, GError 
 VHOST_AVAILABLE_IN_0_1
 VhostFrontendQueue *vhost_frontend_get_queue (VhostFrontend *self, guint index);
 
-/* The wire itself, to misbehave with. request: 0 in @flags means "version 1"; sends as told, checks nothing. */
+/* The wire itself, to misbehave with. request: 0 in @flags means "version 1"; sends as told, checks
+ * nothing. */
 VHOST_AVAILABLE_IN_0_1
-gboolean vhost_frontend_send (VhostFrontend *self, guint request, guint flags, gconstpointer payload,
-                              gsize size, const int *fds, guint n_fds, GError **error);
+gboolean vhost_frontend_send (VhostFrontend *self, guint request, guint flags,
+                              gconstpointer payload, gsize size, const int *fds, guint n_fds,
+                              GError **error);
 VHOST_AVAILABLE_IN_0_1
-gboolean vhost_frontend_send_raw (VhostFrontend *self, gconstpointer data, gsize size, const int *fds,
-                                  guint n_fds, GError **error);
+gboolean vhost_frontend_send_raw (VhostFrontend *self, gconstpointer data, gsize size,
+                                  const int *fds, guint n_fds, GError **error);
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_receive (VhostFrontend *self, guint *request, guint *flags,
                                  gpointer payload, gsize *size, int *fds, guint *n_fds,
@@ -104,7 +108,8 @@ gboolean vhost_frontend_request (VhostFrontend *self, guint request, gconstpoint
                                  gsize size, const int *fds, guint n_fds, guint64 *answer,
                                  GError **error);
 
-/* The back-end channel: handles what has arrived, waits at most @timeout_ms for a first message. Returns how many. */
+/* The back-end channel: handles what has arrived, waits at most @timeout_ms for a first message.
+ * Returns how many. */
 VHOST_AVAILABLE_IN_0_1
 guint vhost_frontend_process_backend_messages (VhostFrontend *self, int timeout_ms);
 VHOST_AVAILABLE_IN_0_1

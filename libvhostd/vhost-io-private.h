@@ -31,23 +31,23 @@ enum
 struct _VhostIoFile
 {
   gatomicrefcount ref_count;
-  int fd; /* (owned) */
-  gboolean direct;   /* O_DIRECT */
-  gboolean in_memory; /* tmpfs, ramfs, memfd: never blocks, knows no NOWAIT */
+  int fd;                    /* (owned) */
+  gboolean direct;           /* O_DIRECT */
+  gboolean in_memory;        /* tmpfs, ramfs, memfd: never blocks, knows no NOWAIT */
   _Atomic (gboolean) nowait; /* RWF_NOWAIT has not been refused yet */
 };
 
 struct _VhostIo
 {
-  VhostMailbox *mailbox;   /* (unowned): where pool threads post */
-  VhostWaiter *uring;      /* (unowned) (nullable): the waiter whose ring takes operations */
-  VhostIoOp *batch;        /* recorded, oldest first */
+  VhostMailbox *mailbox; /* (unowned): where pool threads post */
+  VhostWaiter *uring;    /* (unowned) (nullable): the waiter whose ring takes operations */
+  VhostIoOp *batch;      /* recorded, oldest first */
   VhostIoOp **batch_tail;
   guint n_batch;
-  VhostIoOp *ended;        /* done to be run in the next reaping */
+  VhostIoOp *ended; /* done to be run in the next reaping */
   VhostIoOp **ended_tail;
-  guint outstanding;       /* started and not ended */
-  GThreadPool *pool;       /* (owned) (nullable): made when first needed */
+  guint outstanding; /* started and not ended */
+  GThreadPool *pool; /* (owned) (nullable): made when first needed */
 };
 
 void vhost_io_init (VhostIo *self, VhostMailbox *mailbox, VhostWaiter *uring);
@@ -62,7 +62,8 @@ vhost_io_has_work (VhostIo *self)
 {
   return self->n_batch > 0 || self->ended != NULL;
 }
-/* An operation has a result (bytes or -errno): retries what was short, else queues it for reaping. */
+/* An operation has a result (bytes or -errno): retries what was short, else queues it for reaping.
+ */
 void vhost_io_op_ended (VhostIo *self, VhostIoOp *op, gssize result);
 
 /* vhost-io-uring.c. FALSE: the submission queue is full. */

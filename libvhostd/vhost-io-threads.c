@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Operations by blocking system calls on a pool of threads: for where io_uring is refused, and for vhost_io_call (). A
- * pool thread touches the operation alone; its end travels back through the worker's mailbox. */
+/* Operations by blocking system calls on a pool of threads: for where io_uring is refused, and for
+ * vhost_io_call (). A pool thread touches the operation alone; its end travels back through the
+ * worker's mailbox. */
 #include "config.h"
 
 #include "vhost-io-private.h"
@@ -23,7 +24,8 @@ typedef struct
   VhostTask task;
   VhostIoOp *op;
   gssize result;
-  /* Release when pushed, acquire when taken: the pool orders this too, but the thread sanitizer cannot see into GLib. */
+  /* Release when pushed, acquire when taken: the pool orders this too, but the thread sanitizer
+   * cannot see into GLib. */
   _Atomic (gboolean) pushed;
 } Job;
 

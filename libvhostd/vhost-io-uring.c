@@ -35,7 +35,8 @@ vhost_io_uring_start (VhostIo *self, VhostIoOp *op)
       io_uring_prep_poll_add (sqe, fd, (unsigned) op->mode);
       break;
     }
-  /* An operation is aligned to 8 bytes at least, so the tag in the low bits is 0: see the waiter. */
+  /* An operation is aligned to 8 bytes at least, so the tag in the low bits is 0: see the waiter.
+   */
   io_uring_sqe_set_data (sqe, op);
   return TRUE;
 }

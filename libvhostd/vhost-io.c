@@ -1,14 +1,16 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A back-end's own I/O as part of the worker's batch. Knows operations and files; not queues, not chains.
+/* A back-end's own I/O as part of the worker's batch. Knows operations and files; not queues, not
+ * chains.
  *
- * How it works: a call only records the operation, which lives in the caller's memory. At the end of a pass the worker
- * has the whole batch and each operation goes the way that was found to be the fastest: a few reads of a buffered file
- * are tried at once without blocking (RWF_NOWAIT), since the page cache mostly has them; files that are memory anyway
- * are read and written at once; all else goes into io_uring with one system call for the batch, or to a small thread
- * pool where io_uring is refused. RWF_NOWAIT is not used with O_DIRECT: it blocks there. A transfer that comes back
- * short is continued here; the caller sees whole results. Ended operations are collected, and their done functions run
- * together, outside of any call. */
+ * How it works: a call only records the operation, which lives in the caller's memory. At the end
+ * of a pass the worker has the whole batch and each operation goes the way that was found to be the
+ * fastest: a few reads of a buffered file are tried at once without blocking (RWF_NOWAIT), since
+ * the page cache mostly has them; files that are memory anyway are read and written at once; all
+ * else goes into io_uring with one system call for the batch, or to a small thread pool where
+ * io_uring is refused. RWF_NOWAIT is not used with O_DIRECT: it blocks there. A transfer that comes
+ * back short is continued here; the caller sees whole results. Ended operations are collected, and
+ * their done functions run together, outside of any call. */
 #include "config.h"
 
 #include "vhost-io.h"
@@ -36,9 +38,9 @@
  *
  * The I/O engine of one worker: a back-end's reads and writes join the worker's batch.
  *
- * Get it with vhost_backend_get_io(). An operation (#VhostIoOp) lives in the caller's memory, usually in a chain's data
- * (vhost_chain_get_data()); the call that starts it only records it, and its `done` function runs later on the same
- * worker. Nothing is allocated.
+ * Get it with vhost_backend_get_io(). An operation (#VhostIoOp) lives in the caller's memory,
+ * usually in a chain's data (vhost_chain_get_data()); the call that starts it only records it, and
+ * its `done` function runs later on the same worker. Nothing is allocated.
  *
  * Since: 0.1
  */
@@ -180,7 +182,8 @@ record_transfer (VhostIo *self, VhostIoOp *op, guint8 kind, VhostIoFile *file,
  * @n_iov: how many
  * @offset: position in the file, bytes
  *
- * Reads. The result is the number of bytes, smaller than the vector only at the file's end, or a negative errno.
+ * Reads. The result is the number of bytes, smaller than the vector only at the file's end, or a
+ * negative errno.
  *
  * Thread: worker.
  *
@@ -370,8 +373,8 @@ take_result (VhostIo *self, VhostIoOp *op, gssize result)
           return FALSE;
         }
       /* A write that moves nothing would be tried for ever. */
-      result = op->kind == VHOST_IO_OP_WRITEV && result == 0 && op->length > 0 ? -ENOSPC
-                                                                               : op->result;
+      result
+          = op->kind == VHOST_IO_OP_WRITEV && result == 0 && op->length > 0 ? -ENOSPC : op->result;
     }
   g_clear_pointer (&op->resume, g_free);
   end (self, op, result);
@@ -462,7 +465,8 @@ vhost_io_reap (VhostIo *self)
  * @self: the worker's engine
  * @op: an operation that was started here
  *
- * Asks for an early end. `done` runs all the same, with -ECANCELED or with the result if it was too late.
+ * Asks for an early end. `done` runs all the same, with -ECANCELED or with the result if it was too
+ * late.
  *
  * Thread: worker.
  *
@@ -473,7 +477,8 @@ vhost_io_cancel (VhostIo *self, VhostIoOp *op)
 {
   if (op->state != VHOST_IO_RECORDED && op->state != VHOST_IO_STARTED)
     return;
-  __atomic_fetch_or (&op->flags, VHOST_IO_FLAG_CANCELLED, __ATOMIC_RELAXED); /* read by pool threads */
+  __atomic_fetch_or (&op->flags, VHOST_IO_FLAG_CANCELLED,
+                     __ATOMIC_RELAXED); /* read by pool threads */
 #if HAVE_URING
   if (op->state == VHOST_IO_STARTED && self->uring != NULL)
     vhost_io_uring_cancel (self, op);

@@ -30,8 +30,8 @@ typedef gssize (*VhostIoCall) (VhostIoOp *op);
  * @done: called when the operation has ended
  * @user_data: the caller's own
  *
- * One operation. It lives in the caller's memory (usually a chain's data) and belongs to the engine from the call that
- * starts it until @done runs.
+ * One operation. It lives in the caller's memory (usually a chain's data) and belongs to the engine
+ * from the call that starts it until @done runs.
  */
 struct _VhostIoOp
 {

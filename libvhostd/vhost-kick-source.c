@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A ring as a GSource, for a context that is not a worker's: scripts, and workers=0. Slower than a worker's own loop
- * (GLib looks at every source each time), but the ring can share a main loop with anything. */
+/* A ring as a GSource, for a context that is not a worker's: scripts, and workers=0. Slower than a
+ * worker's own loop (GLib looks at every source each time), but the ring can share a main loop with
+ * anything. */
 #include "config.h"
 
 #include "vhost-kick-source.h"
@@ -72,8 +73,9 @@ static GSourceFuncs kick_funcs = {
  * vhost_kick_source_new: (skip)
  * @queue: a started queue of a back-end without worker threads (its `workers` property is 0)
  *
- * Makes a source that serves @queue when it is kicked, and as long as it has requests. The library itself attaches one
- * for each queue when a back-end has no workers, so this is for those who build a loop of their own.
+ * Makes a source that serves @queue when it is kicked, and as long as it has requests. The library
+ * itself attaches one for each queue when a back-end has no workers, so this is for those who build
+ * a loop of their own.
  *
  * Thread: the one that runs the context; the source must be destroyed before the queue stops.
  *

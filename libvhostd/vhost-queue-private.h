@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The queue's inside and what session and worker do with it. All functions here: thread: the queue's worker. */
+/* The queue's inside and what session and worker do with it. All functions here: thread: the
+ * queue's worker. */
 #pragma once
 
 #include <pthread.h>
@@ -18,11 +19,11 @@ typedef struct
   guint64 descriptor; /* guest physical addresses: the session has translated them */
   guint64 available;
   guint64 used;
-  guint64 log;        /* log_guest_addr */
-  gboolean log_used;  /* VHOST_VRING_F_LOG */
-  guint64 features;   /* acked */
-  int kick_fd;        /* -1: polling mode. The queue takes all three on success */
-  int call_fd;        /* -1: the front-end polls */
+  guint64 log;       /* log_guest_addr */
+  gboolean log_used; /* VHOST_VRING_F_LOG */
+  guint64 features;  /* acked */
+  int kick_fd;       /* -1: polling mode. The queue takes all three on success */
+  int call_fd;       /* -1: the front-end polls */
   int err_fd;
 } VhostQueueSetup;
 
@@ -34,7 +35,8 @@ typedef struct
   void (*error) (VhostQueue *queue, const GError *error, gpointer owner);
   /* In-band notification in place of the call descriptor; may be NULL. */
   void (*call) (VhostQueue *queue, gpointer owner);
-  /* From the worker: a chain was completed on another thread, or a queue outside a pass became dirty. Thread: any. */
+  /* From the worker: a chain was completed on another thread, or a queue outside a pass became
+   * dirty. Thread: any. */
   void (*wake) (VhostQueue *queue);
 } VhostQueueHooks;
 
@@ -56,18 +58,18 @@ struct _VhostQueue
   VhostQueueMap *map;       /* (owned): the one in use */
   VhostChain **free_chains; /* (owned): stack of n_free_chains */
   guint n_free_chains;
-  guint n_chains;     /* in the pool, free or in flight; at most the ring's size */
-  guint budget;       /* chains left in this pass */
-  guint in_flight;    /* popped and not completed */
-  gboolean accepting; /* started, enabled, not broken, not draining: pop may take */
-  gboolean more;      /* the pass ended by its budget: serve again without a kick */
-  gboolean starved;   /* the pass ended by the segment budget: serve again after a completion */
-  gboolean in_pass;   /* within vhost_queue_serve () */
-  gboolean dirty;     /* pushed entries the driver cannot see yet */
-  gboolean announced; /* the first completion of this pass has been published */
+  guint n_chains;        /* in the pool, free or in flight; at most the ring's size */
+  guint budget;          /* chains left in this pass */
+  guint in_flight;       /* popped and not completed */
+  gboolean accepting;    /* started, enabled, not broken, not draining: pop may take */
+  gboolean more;         /* the pass ended by its budget: serve again without a kick */
+  gboolean starved;      /* the pass ended by the segment budget: serve again after a completion */
+  gboolean in_pass;      /* within vhost_queue_serve () */
+  gboolean dirty;        /* pushed entries the driver cannot see yet */
+  gboolean announced;    /* the first completion of this pass has been published */
   gboolean kicks_wanted; /* as last told to the driver */
-  gboolean silent;    /* the ring is not to be touched any more: abandoned, or unmapped */
-  gboolean abandoned; /* the session is gone */
+  gboolean silent;       /* the ring is not to be touched any more: abandoned, or unmapped */
+  gboolean abandoned;    /* the session is gone */
   guint64 segments_left;
   VhostMemoryCache cache;
   pthread_t owner_thread;
@@ -92,9 +94,9 @@ struct _VhostQueue
   guint max_size;
   gsize chain_data_size;
   gboolean enabled;
-  _Atomic (int) state;  /* VhostQueueState */
-  _Atomic (guint) size; /* of the ring, for readers on other threads */
-  int err_fd;           /* (owned) */
+  _Atomic (int) state;     /* VhostQueueState */
+  _Atomic (guint) size;    /* of the ring, for readers on other threads */
+  int err_fd;              /* (owned) */
   VhostQueueMap *old_maps; /* (owned): replaced, still in use by requests */
   VhostTask *released;     /* run when old_maps has become empty */
   VhostTask *stopped;      /* run when the last request in flight is done */
@@ -118,8 +120,8 @@ struct _VhostQueue
 VhostQueue *vhost_queue_new (guint index, guint max_size, gsize chain_data_size,
                              const VhostQueueHooks *hooks, gpointer owner);
 
-/* Checks the ring's place in @memory (V1, V2, V3), reads what R11 asks for. On failure nothing has changed and the
- * descriptors are still the caller's. */
+/* Checks the ring's place in @memory (V1, V2, V3), reads what R11 asks for. On failure nothing has
+ * changed and the descriptors are still the caller's. */
 gboolean vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *memory,
                             GError **error);
 /* Takes no new requests; @stopped runs once nothing is in flight (perhaps within the call). */
@@ -127,18 +129,21 @@ void vhost_queue_stop (VhostQueue *self, VhostTask *stopped);
 /* SET_VRING_BASE's format. Valid once stopped. */
 guint32 vhost_queue_get_base (VhostQueue *self);
 void vhost_queue_set_enabled (VhostQueue *self, gboolean enabled);
-/* Puts @memory in use; the rings are translated anew. @released (nullable) runs when no request uses an older map any more. A
- * ring that @memory no longer holds breaks. */
+/* Puts @memory in use; the rings are translated anew. @released (nullable) runs when no request
+ * uses an older map any more. A ring that @memory no longer holds breaks. */
 void vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *released);
 void vhost_queue_take_call_fd (VhostQueue *self, int fd);
 void vhost_queue_take_err_fd (VhostQueue *self, int fd);
-/* The session is over and requests are still out: forget them, let go of memory as they end, touch no ring. */
+/* The session is over and requests are still out: forget them, let go of memory as they end, touch
+ * no ring. */
 void vhost_queue_abandon (VhostQueue *self);
 void vhost_queue_break (VhostQueue *self, GError *error); /* (transfer full) */
 
-/* One pass: process hook, budget, flush. Returns TRUE when the queue must be served again at once. */
+/* One pass: process hook, budget, flush. Returns TRUE when the queue must be served again at once.
+ */
 gboolean vhost_queue_serve (VhostQueue *self);
-void vhost_queue_finish (VhostQueue *self, VhostChain *chain); /* complete () on the owner's thread */
+void vhost_queue_finish (VhostQueue *self,
+                         VhostChain *chain); /* complete () on the owner's thread */
 /* Finishes what was completed on other threads. */
 void vhost_queue_collect_remote (VhostQueue *self);
 

@@ -1,13 +1,14 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A virtqueue: the pool of chains, the pass that serves requests, the decision to call the driver, and what happens to
- * requests when the ring stops, breaks or gets another memory map. Must not know workers, back-ends or sessions: what
- * must travel upwards goes through the hooks.
+/* A virtqueue: the pool of chains, the pass that serves requests, the decision to call the driver,
+ * and what happens to requests when the ring stops, breaks or gets another memory map. Must not
+ * know workers, back-ends or sessions: what must travel upwards goes through the hooks.
  *
- * How it works: everything here belongs to one thread, the queue's worker. A pass (vhost_queue_serve) lets the back-end
- * pop at most VHOST_QUEUE_BUDGET chains. A completion writes its used entry at once; the driver sees it (publish) at
- * the first completion of a pass, for latency, and at the pass's end, for throughput. Each chain counts in the map that
- * it was translated with, so a map that was replaced lives until its last request ends. */
+ * How it works: everything here belongs to one thread, the queue's worker. A pass
+ * (vhost_queue_serve) lets the back-end pop at most VHOST_QUEUE_BUDGET chains. A completion writes
+ * its used entry at once; the driver sees it (publish) at the first completion of a pass, for
+ * latency, and at the pass's end, for throughput. Each chain counts in the map that it was
+ * translated with, so a map that was replaced lives until its last request ends. */
 #include "config.h"
 
 #include "vhost-queue.h"
@@ -26,8 +27,9 @@
  *
  * One virtqueue of a session.
  *
- * A back-end takes requests with vhost_queue_pop() and gives each back with vhost_chain_complete(). Both are plain
- * functions on the queue's own ring: no lock, no allocation and no signal stands between a driver and its device.
+ * A back-end takes requests with vhost_queue_pop() and gives each back with vhost_chain_complete().
+ * Both are plain functions on the queue's own ring: no lock, no allocation and no signal stands
+ * between a driver and its device.
  *
  * Counters and state can be read from any thread; everything else belongs to the queue's worker.
  *
@@ -136,9 +138,8 @@ vhost_queue_class_init (VhostQueueClass *klass)
    *
    * Since: 0.1
    */
-  properties[PROP_INDEX]
-      = g_param_spec_uint ("index", "Index", "Number of the queue in its device", 0, 255, 0,
-                           G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  properties[PROP_INDEX] = g_param_spec_uint ("index", "Index", "Number of the queue in its device",
+                                              0, 255, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
   /**
    * VhostQueue:size:
    *
@@ -164,7 +165,8 @@ vhost_queue_class_init (VhostQueueClass *klass)
 static void
 run_remote (VhostTask *task)
 {
-  VhostQueue *self = (VhostQueue *) (gpointer) ((guint8 *) task - G_STRUCT_OFFSET (VhostQueue, remote_task));
+  VhostQueue *self
+      = (VhostQueue *) (gpointer) ((guint8 *) task - G_STRUCT_OFFSET (VhostQueue, remote_task));
 
   vhost_queue_collect_remote (self);
 }
@@ -264,7 +266,8 @@ run_task (VhostTask **slot)
     task->run (task);
 }
 
-/* Nothing is in flight any more: the driver sees the last entries, then the ring is left alone (S1, S2). */
+/* Nothing is in flight any more: the driver sees the last entries, then the ring is left alone (S1,
+ * S2). */
 static void
 drained (VhostQueue *self)
 {
@@ -333,7 +336,7 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
 
       self->map = g_new0 (VhostQueueMap, 1);
       self->map->memory = vhost_memory_ref (memory);
-      self->cache = (VhostMemoryCache) { 0 };
+      self->cache = (VhostMemoryCache){ 0 };
       self->ring.memory = memory;
       if (old->in_flight > 0)
         {
@@ -433,8 +436,8 @@ publish (VhostQueue *self)
  * vhost_queue_flush:
  * @self: a queue
  *
- * Shows the driver what was completed so far and calls it if it wants that. The end of a pass does this by itself; a
- * back-end that works long within one pass may do it earlier.
+ * Shows the driver what was completed so far and calls it if it wants that. The end of a pass does
+ * this by itself; a back-end that works long within one pass may do it earlier.
  *
  * Thread: worker.
  *
@@ -496,8 +499,8 @@ vhost_queue_serve (VhostQueue *self)
  * vhost_queue_pop:
  * @self: a queue
  *
- * Takes the next request. %NULL ends the batch: nothing is there, or the pass has had its share and the queue will be
- * served again without a kick.
+ * Takes the next request. %NULL ends the batch: nothing is there, or the pass has had its share and
+ * the queue will be served again without a kick.
  *
  * Thread: worker, within #VhostBackendClass.process_queue, or any time on that thread.
  *
@@ -574,8 +577,8 @@ vhost_queue_finish (VhostQueue *self, VhostChain *chain)
       self->dirty = TRUE;
       if (!self->announced)
         {
-          /* The first of a pass goes out at once; of the others the pass's end takes care, or, when the completion
-           * comes from elsewhere, the worker's next flush. */
+          /* The first of a pass goes out at once; of the others the pass's end takes care, or, when
+           * the completion comes from elsewhere, the worker's next flush. */
           self->announced = TRUE;
           if (!self->in_pass)
             self->hooks.wake (self);
@@ -697,7 +700,8 @@ vhost_queue_get_size (VhostQueue *self)
  *
  * Thread: any.
  *
- * Returns: the ring's state; on another thread than the worker it may be old by the time it is looked at
+ * Returns: the ring's state; on another thread than the worker it may be old by the time it is
+ * looked at
  *
  * Since: 0.1
  */
@@ -741,8 +745,8 @@ void
 vhost_queue_get_counters (VhostQueue *self, VhostQueueCounters *counters)
 {
 #define READ(name) .name = atomic_load_explicit (&self->counters.name, memory_order_relaxed)
-  *counters = (VhostQueueCounters) {
-    READ (kicks),  READ (calls),     READ (calls_suppressed), READ (requests), READ (completed),
+  *counters = (VhostQueueCounters){
+    READ (kicks),  READ (calls),     READ (calls_suppressed), READ (requests),  READ (completed),
     READ (passes), READ (polls_hit), READ (bytes_in),         READ (bytes_out),
   };
 #undef READ

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two virtqueue layouts behind one table of functions. A layout knows the ring's memory and nothing else: no
- * descriptors of files, no threads, no back-end. */
+/* The two virtqueue layouts behind one table of functions. A layout knows the ring's memory and
+ * nothing else: no descriptors of files, no threads, no back-end. */
 #pragma once
 
 #include "vhost-chain-private.h"

@@ -1,13 +1,14 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The split virtqueue (VIRTIO 1.3, 2.7), device side. Reads and writes the ring's memory; knows no file descriptors, no
- * threads, no back-end.
+/* The split virtqueue (VIRTIO 1.3, 2.7), device side. Reads and writes the ring's memory; knows no
+ * file descriptors, no threads, no back-end.
  *
- * How it works: every field that the driver can write is read once, by a single load, into a local that is checked and
- * used from there. available->idx is loaded with acquire before anything that it covers; used->idx is stored with
- * release after what it covers. Between publishing and reading what the driver wants (a call or not), and between
- * asking for kicks and the second look at the ring, stands a full fence: without either one a wake-up can be lost.
- * Positions are free-running 16-bit numbers; differences are taken in guint16. */
+ * How it works: every field that the driver can write is read once, by a single load, into a local
+ * that is checked and used from there. available->idx is loaded with acquire before anything that
+ * it covers; used->idx is stored with release after what it covers. Between publishing and reading
+ * what the driver wants (a call or not), and between asking for kicks and the second look at the
+ * ring, stands a full fence: without either one a wake-up can be lost. Positions are free-running
+ * 16-bit numbers; differences are taken in guint16. */
 #include "config.h"
 
 #include "vhost-ring-private.h"
@@ -23,7 +24,8 @@
 #define AVAILABLE_NO_INTERRUPT 1u
 #define USED_NO_NOTIFY 1u
 
-/* An indirect table may be longer than the ring where seg_max lets a driver do that (Linux does). */
+/* An indirect table may be longer than the ring where seg_max lets a driver do that (Linux does).
+ */
 #define INDIRECT_FLOOR 1024u
 
 struct _VhostSplitDescriptor
@@ -178,8 +180,7 @@ typedef struct
   gboolean budget_hit;
 } Walk;
 
-static gboolean G_GNUC_PRINTF (2, 3)
-violation (Walk *walk, const char *format, ...)
+static gboolean G_GNUC_PRINTF (2, 3) violation (Walk *walk, const char *format, ...)
 {
   va_list args;
   g_autofree char *what = NULL;
@@ -192,8 +193,8 @@ violation (Walk *walk, const char *format, ...)
   return FALSE;
 }
 
-/* Room for one more segment. Large blocks are counted against the queue's budget, so that 32768 heads of 32768
- * segments are not 16 GiB. A chain alone always fits. */
+/* Room for one more segment. Large blocks are counted against the queue's budget, so that 32768
+ * heads of 32768 segments are not 16 GiB. A chain alone always fits. */
 static gboolean
 grow (Walk *walk)
 {
@@ -230,8 +231,8 @@ add_buffer (Walk *walk, guint64 address, guint32 length, gboolean writable)
   if (G_UNLIKELY (walk->total > G_GUINT64_CONSTANT (1) << 32))
     return violation (walk, "the chain's buffers are longer than 4 GiB together");
   if (G_UNLIKELY (address + left < address))
-    return violation (walk, "a buffer of %u bytes at 0x%" G_GINT64_MODIFIER "x wraps around", length,
-                      address);
+    return violation (walk, "a buffer of %u bytes at 0x%" G_GINT64_MODIFIER "x wraps around",
+                      length, address);
 
   if (writable)
     chain->writable_size += length;
@@ -337,9 +338,10 @@ split_pop (VhostRing *ring, VhostChain *chain, GError **error)
       if (G_UNLIKELY ((guint16) (index - ring->next_available) > ring->size
                       || (guint16) (index - ring->next_used) > ring->size))
         {
-          g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
-                       "available index %u is too far ahead: next entry %u, used index %u, ring of %u",
-                       index, ring->next_available, ring->next_used, ring->size);
+          g_set_error (
+              error, VHOST_ERROR, VHOST_ERROR_RING,
+              "available index %u is too far ahead: next entry %u, used index %u, ring of %u",
+              index, ring->next_available, ring->next_used, ring->size);
           return VHOST_RING_VIOLATION;
         }
       ring->seen_available = index;
@@ -391,16 +393,15 @@ split_publish (VhostRing *ring)
   ring->published_used = now;
   ring->called_used = now;
   ring->called_valid = TRUE;
-  /* Full: the index must be out before we read what the driver wants. Partner: the driver's fence between writing
-   * used_event (or flags) and its last look at used->idx (V43). */
+  /* Full: the index must be out before we read what the driver wants. Partner: the driver's fence
+   * between writing used_event (or flags) and its last look at used->idx (V43). */
   __atomic_thread_fence (__ATOMIC_SEQ_CST);
   if (!ring->event_idx)
     return (load16 (&ring->available->flags, __ATOMIC_RELAXED) & AVAILABLE_NO_INTERRUPT) == 0;
   if (G_UNLIKELY (!old_valid))
     return TRUE;
   /* V31: was the entry that used_event names among those just published? */
-  return (guint16) (now - load16 (used_event (ring), __ATOMIC_RELAXED) - 1)
-         < (guint16) (now - old);
+  return (guint16) (now - load16 (used_event (ring), __ATOMIC_RELAXED) - 1) < (guint16) (now - old);
 }
 
 static void
@@ -418,8 +419,8 @@ split_kicks_on (VhostRing *ring)
     store16 (avail_event (ring), ring->next_available);
   else
     store16 (&ring->used->flags, 0);
-  /* Full: what we want must be out before the last look (V37). Partner: the driver's fence between publishing
-   * available->idx and reading avail_event (or flags). */
+  /* Full: what we want must be out before the last look (V37). Partner: the driver's fence between
+   * publishing available->idx and reading avail_event (or flags). */
   __atomic_thread_fence (__ATOMIC_SEQ_CST);
   return split_has_available (ring);
 }

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Debug switches and static probes. Nothing here costs more than a load and a branch when it is off. */
+/* Debug switches and static probes. Nothing here costs more than a load and a branch when it is
+ * off. */
 #pragma once
 
 #include <glib.h>

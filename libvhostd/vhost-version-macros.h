@@ -3,7 +3,6 @@
 /* What a public symbol carries: its first release, which also exports it. */
 #pragma once
 
-
 #ifdef VHOST_COMPILATION
 #define VHOST_EXPORTED __attribute__ ((visibility ("default"))) extern
 #else

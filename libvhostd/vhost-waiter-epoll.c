@@ -1,11 +1,12 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Waiting by epoll: kicks and GLib's descriptors in one set. For where io_uring is refused. Knows descriptors and
- * numbers, not queues.
+/* Waiting by epoll: kicks and GLib's descriptors in one set. For where io_uring is refused. Knows
+ * descriptors and numbers, not queues.
  *
- * How it works: an eventfd is watched edge-triggered and never read (one system call less for each kick); what is no
- * eventfd could fill up, so it is level-triggered and its owner reads it. GLib's descriptors are level-triggered; when
- * one is ready poll() fills in the whole array, as GLib would have done. */
+ * How it works: an eventfd is watched edge-triggered and never read (one system call less for each
+ * kick); what is no eventfd could fill up, so it is level-triggered and its owner reads it. GLib's
+ * descriptors are level-triggered; when one is ready poll() fills in the whole array, as GLib would
+ * have done. */
 #include "config.h"
 
 #include "vhost-waiter-private.h"
@@ -33,7 +34,8 @@ typedef struct
 guint
 vhost_waiter_poll_glib (GPollFD *fds, guint n, int timeout_ms)
 {
-  /* GPollFD and struct pollfd have the same layout wherever poll() exists; GLib itself relies on it. */
+  /* GPollFD and struct pollfd have the same layout wherever poll() exists; GLib itself relies on
+   * it. */
   int ready = poll ((struct pollfd *) (gpointer) fds, n, timeout_ms);
 
   return MAX (ready, 0);
@@ -57,8 +59,9 @@ vhost_waiter_glib_set (VhostWaiterGlib *self, int epoll_fd, GPollFD *fds, guint 
 {
   self->fds = fds;
   self->n_fds = n;
-  /* One unchanged descriptor is the context's own wake-up, which lives as long as the context. With more of them, a
-   * number may stand for another file than last time: register anew. This is off the kick path. */
+  /* One unchanged descriptor is the context's own wake-up, which lives as long as the context. With
+   * more of them, a number may stand for another file than last time: register anew. This is off
+   * the kick path. */
   if (n == 1 && self->n_registered == 1 && self->registered[0].fd == fds[0].fd
       && self->registered[0].events == fds[0].events)
     return;
@@ -181,8 +184,7 @@ epoll_waiter_wait (VhostWaiter *waiter, gint64 timeout_us, guint *kicked, guint 
       else
         kicked[n_kicked++] = events[i].data.u64;
     }
-  *glib_ready
-      = glib && vhost_waiter_poll_glib (self->glib.fds, self->glib.n_fds, 0) > 0;
+  *glib_ready = glib && vhost_waiter_poll_glib (self->glib.fds, self->glib.n_fds, 0) > 0;
   return n_kicked;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two ways to wait for kicks, GLib's descriptors and I/O completions. A waiter knows descriptors and numbers; it
- * does not know queues. Thread: the worker's, all of it. */
+/* The two ways to wait for kicks, GLib's descriptors and I/O completions. A waiter knows
+ * descriptors and numbers; it does not know queues. Thread: the worker's, all of it. */
 #pragma once
 
 #include <glib.h>
@@ -13,13 +13,17 @@ typedef struct
   /* FALSE and @error: not allowed here (seccomp, io_uring_disabled, old kernel). */
   VhostWaiter *(*new) (GError **error);
   void (*free) (VhostWaiter *self);
-  /* Watches a kick descriptor. @eventfd: edge-triggered, never read; otherwise level-triggered and the caller reads it. @id comes back. */
+  /* Watches a kick descriptor. @eventfd: edge-triggered, never read; otherwise level-triggered and
+   * the caller reads it. @id comes back. */
   gboolean (*add) (VhostWaiter *self, int fd, gboolean eventfd, guint id, GError **error);
   void (*remove) (VhostWaiter *self, int fd, guint id);
-  /* GLib's poll array changed (memcmp): register these; the array stays valid until the next call. */
+  /* GLib's poll array changed (memcmp): register these; the array stays valid until the next call.
+   */
   gboolean (*set_glib_fds) (VhostWaiter *self, GPollFD *fds, guint n);
-  /* Waits at most @timeout_us (-1 for ever, 0 not at all). Kicked ids go to @kicked (at most @max); returns how many.
-   * *@glib_ready: GLib's revents have been filled. Submits and reaps I/O on the way where the waiter can. */
+  /* Waits at most @timeout_us (-1 for ever, 0 not at all). Kicked ids go to @kicked (at most @max);
+   * returns how many.
+   * *@glib_ready: GLib's revents have been filled. Submits and reaps I/O on the way where the
+   * waiter can. */
   guint (*wait) (VhostWaiter *self, gint64 timeout_us, guint *kicked, guint max,
                  gboolean *glib_ready);
   /* Something to reap without a system call? For busy polling. */

@@ -1,16 +1,18 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Waiting by io_uring: one system call submits I/O, reaps completions and waits for kicks. Knows descriptors and
- * numbers, not queues; a completed operation goes to the I/O engine.
+/* Waiting by io_uring: one system call submits I/O, reaps completions and waits for kicks. Knows
+ * descriptors and numbers, not queues; a completed operation goes to the I/O engine.
  *
- * How it works: each kick eventfd has a multishot poll, which fires at each write without the eventfd ever being read.
- * Other kick descriptors have a one-shot poll, armed again at the next wait, after their owner has read them. GLib's
- * descriptors sit in an epoll set which the ring polls one-shot too: multishot is edge-triggered and would lose GLib's
- * level semantics. With DEFER_TASKRUN completions appear only inside a system call, so somebody who spins must look at
+ * How it works: each kick eventfd has a multishot poll, which fires at each write without the
+ * eventfd ever being read. Other kick descriptors have a one-shot poll, armed again at the next
+ * wait, after their owner has read them. GLib's descriptors sit in an epoll set which the ring
+ * polls one-shot too: multishot is edge-triggered and would lose GLib's level semantics. With
+ * DEFER_TASKRUN completions appear only inside a system call, so somebody who spins must look at
  * the ring's TASKRUN flag (peek).
  *
- * A completion's user_data says what it is by its low three bits: an operation (a pointer), a kick (id and generation,
- * so that a late completion of a removed descriptor is not taken for its successor's), GLib's set, or nothing. */
+ * A completion's user_data says what it is by its low three bits: an operation (a pointer), a kick
+ * (id and generation, so that a late completion of a removed descriptor is not taken for its
+ * successor's), GLib's set, or nothing. */
 #include "config.h"
 
 #include "vhost-io-private.h"
@@ -48,7 +50,7 @@ typedef struct
 {
   VhostWaiter parent;
   struct io_uring ring;
-  GArray *slots; /* of Slot, by id */
+  GArray *slots;     /* of Slot, by id */
   gboolean must_arm; /* some slot, or GLib's set, is not armed */
   int epoll_fd;
   gboolean glib_armed;
@@ -248,47 +250,47 @@ reap (UringWaiter *self, guint *kicked, guint max, gboolean *glib)
   guint n_kicked = 0;
 
   io_uring_for_each_cqe (&self->ring, head, cqe)
-    {
-      guint64 data = cqe->user_data;
-      int result = cqe->res;
-      unsigned flags = cqe->flags;
+  {
+    guint64 data = cqe->user_data;
+    int result = cqe->res;
+    unsigned flags = cqe->flags;
 
-      if (n_kicked == max)
-        break;
-      seen++;
-      switch (data & TAG_MASK)
+    if (n_kicked == max)
+      break;
+    seen++;
+    switch (data & TAG_MASK)
+      {
+      case TAG_OPERATION:
         {
-        case TAG_OPERATION:
-          {
-            VhostIoOp *op = (VhostIoOp *) (guintptr) data;
+          VhostIoOp *op = (VhostIoOp *) (guintptr) data;
 
-            vhost_io_op_ended (op->io, op, result);
-            break;
-          }
-        case TAG_KICK:
-          {
-            guint id = (guint32) data >> 3;
-            Slot *slot = &g_array_index (self->slots, Slot, id);
-
-            if (slot->generation != data >> 32)
-              break;
-            if (!(flags & IORING_CQE_F_MORE))
-              {
-                slot->armed = FALSE;
-                self->must_arm = TRUE;
-              }
-            kicked[n_kicked++] = id;
-            break;
-          }
-        case TAG_GLIB:
-          *glib = TRUE;
-          self->glib_armed = FALSE;
-          self->must_arm = TRUE;
-          break;
-        default:
+          vhost_io_op_ended (op->io, op, result);
           break;
         }
-    }
+      case TAG_KICK:
+        {
+          guint id = (guint32) data >> 3;
+          Slot *slot = &g_array_index (self->slots, Slot, id);
+
+          if (slot->generation != data >> 32)
+            break;
+          if (!(flags & IORING_CQE_F_MORE))
+            {
+              slot->armed = FALSE;
+              self->must_arm = TRUE;
+            }
+          kicked[n_kicked++] = id;
+          break;
+        }
+      case TAG_GLIB:
+        *glib = TRUE;
+        self->glib_armed = FALSE;
+        self->must_arm = TRUE;
+        break;
+      default:
+        break;
+      }
+  }
   io_uring_cq_advance (&self->ring, seen);
   return n_kicked;
 }
@@ -317,8 +319,8 @@ uring_waiter_wait (VhostWaiter *waiter, gint64 timeout_us, guint *kicked, guint 
   else
     {
       struct io_uring_cqe *cqe;
-      struct __kernel_timespec time = { .tv_sec = timeout_us / 1000000,
-                                        .tv_nsec = timeout_us % 1000000 * 1000 };
+      struct __kernel_timespec time
+          = { .tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000 };
 
       io_uring_submit_and_wait_timeout (&self->ring, &cqe, 1, &time, NULL);
     }

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The vhost-user messages as data: one row per message. Pure: knows no socket, no session, no memory map. */
+/* The vhost-user messages as data: one row per message. Pure: knows no socket, no session, no
+ * memory map. */
 #pragma once
 
 #include <glib.h>
@@ -15,7 +16,8 @@
 #define VHOST_WIRE_MAX_MEM_SLOTS 509
 #define VHOST_WIRE_MAX_CONFIG 256
 #define VHOST_WIRE_MAX_QUEUES 256
-/* The longest payload of any row (GET_SHMEM_CONFIG's reply); a longer size in a header is a framing error. */
+/* The longest payload of any row (GET_SHMEM_CONFIG's reply); a longer size in a header is a framing
+ * error. */
 #define VHOST_WIRE_MAX_PAYLOAD 2056
 #define VHOST_WIRE_VRING_INDEX_MASK 0xffu
 #define VHOST_WIRE_VRING_NO_FD (1u << 8)
@@ -191,9 +193,10 @@ typedef struct
 /* How a message is answered. */
 typedef enum
 {
-  VHOST_WIRE_REPLY_ACK,      /* u64 0 or not, only when NEED_REPLY is set */
-  VHOST_WIRE_REPLY_OWN,      /* always, with a payload of its own */
-  VHOST_WIRE_REPLY_DEPENDS,  /* own in a certain state (SET_LOG_BASE with bit 1, the memory messages in postcopy) */
+  VHOST_WIRE_REPLY_ACK,     /* u64 0 or not, only when NEED_REPLY is set */
+  VHOST_WIRE_REPLY_OWN,     /* always, with a payload of its own */
+  VHOST_WIRE_REPLY_DEPENDS, /* own in a certain state (SET_LOG_BASE with bit 1, the memory messages
+                               in postcopy) */
 } VhostWireReply;
 
 #define VHOST_WIRE_NO_GATE 0xff
@@ -206,9 +209,10 @@ typedef struct
   guint16 max_size;
   guint8 min_fds;
   guint8 max_fds;
-  guint8 reply;        /* VhostWireReply */
-  guint8 protocol_bit; /* must be acked; VHOST_WIRE_NO_GATE: none */
-  guint8 feature_bit;  /* must be acked (30: offered is enough for 15 and 16); VHOST_WIRE_NO_GATE: none */
+  guint8 reply;         /* VhostWireReply */
+  guint8 protocol_bit;  /* must be acked; VHOST_WIRE_NO_GATE: none */
+  guint8 feature_bit;   /* must be acked (30: offered is enough for 15 and 16); VHOST_WIRE_NO_GATE:
+                           none */
   gboolean unsupported; /* known, but not implemented: refused */
 } VhostWireMessage;
 
@@ -219,13 +223,14 @@ const VhostWireMessage *vhost_wire_lookup_backend (guint32 request);
 /* "SET_VRING_NUM" or "message 77" (static per thread). For logs. */
 const char *vhost_wire_name (guint32 request);
 const char *vhost_wire_protocol_bit_name (guint bit); /* NULL: unknown */
-/* Device-independent VIRTIO bits and, with @device ("block", "net" ...), that device's; NULL: unknown. */
+/* Device-independent VIRTIO bits and, with @device ("block", "net" ...), that device's; NULL:
+ * unknown. */
 const char *vhost_wire_feature_bit_name (const char *device, guint bit);
 
 /* Header check: version and size. FALSE is a framing error: close the connection. */
 gboolean vhost_wire_check_header (const VhostWireHeader *header, GError **error);
 
-/* Payload size and number of descriptors against the row, size 0..max fds, SET_MEM_TABLE's count against its size and
- * fds. FALSE: refuse the message (NACK), keep the connection. */
+/* Payload size and number of descriptors against the row, size 0..max fds, SET_MEM_TABLE's count
+ * against its size and fds. FALSE: refuse the message (NACK), keep the connection. */
 gboolean vhost_wire_check_message (const VhostWireMessage *message, const VhostWireHeader *header,
                                    const void *payload, guint n_fds, GError **error);

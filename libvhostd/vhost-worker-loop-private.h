@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The worker's state, shared by its two files: vhost-worker.c (object, thread, queues) and vhost-worker-loop.c (the
- * poll function). */
+/* The worker's state, shared by its two files: vhost-worker.c (object, thread, queues) and
+ * vhost-worker-loop.c (the poll function). */
 #pragma once
 
 #include "vhost-io-private.h"
@@ -27,14 +27,14 @@ struct _VhostWorker
   VhostWaiter *waiter; /* (owned) (nullable): NULL for an inline worker */
   VhostIo io;
   gboolean quit;
-  gboolean in_poll;      /* a nested iteration must serve GLib's descriptors only */
-  GPtrArray *queues;     /* of VhostQueue (unowned), started; NULL: free id */
+  gboolean in_poll;  /* a nested iteration must serve GLib's descriptors only */
+  GPtrArray *queues; /* of VhostQueue (unowned), started; NULL: free id */
   guint n_queues;
-  guint n_polled;        /* of them without a kick descriptor */
-  VhostQueue *ready;     /* to be served, oldest first */
+  guint n_polled;    /* of them without a kick descriptor */
+  VhostQueue *ready; /* to be served, oldest first */
   VhostQueue **ready_tail;
-  VhostQueue *dirty;     /* to be flushed */
-  gint64 poll_us;        /* how long to poll before sleeping: adapts between 0 and poll_max */
+  VhostQueue *dirty; /* to be flushed */
+  gint64 poll_us;    /* how long to poll before sleeping: adapts between 0 and poll_max */
 
   /* After the thread's end: tasks run where they are posted */
   pthread_mutex_t ended_lock; /* not GMutex: the thread sanitizer cannot see into GLib */

@@ -1,17 +1,20 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The worker's loop: a GPollFunc that serves kicks itself. Must not allocate and must not call GLib on the kick path.
+/* The worker's loop: a GPollFunc that serves kicks itself. Must not allocate and must not call GLib
+ * on the kick path.
  *
- * How it works: GLib calls the poll function with its descriptors and a timeout, as it would call poll(). We wait for
- * those, for kicks and for I/O completions together, serve the queues here, and return to GLib only when one of its
- * descriptors is ready, its deadline has passed, or the worker must end. So a timer or a socket works as in any main
- * context, and a kick costs nothing but itself. One round: commands from other threads, one pass over the queues that
- * are ready, the I/O batch, completions, used entries to the drivers, then the wait. The deadline is looked at in every
- * round: a flood of kicks delays a timer by one round at most.
+ * How it works: GLib calls the poll function with its descriptors and a timeout, as it would call
+ * poll(). We wait for those, for kicks and for I/O completions together, serve the queues here, and
+ * return to GLib only when one of its descriptors is ready, its deadline has passed, or the worker
+ * must end. So a timer or a socket works as in any main context, and a kick costs nothing but
+ * itself. One round: commands from other threads, one pass over the queues that are ready, the I/O
+ * batch, completions, used entries to the drivers, then the wait. The deadline is looked at in
+ * every round: a flood of kicks delays a timer by one round at most.
  *
- * Before it sleeps, the worker polls the rings for a while, as long as that has paid lately: it begins with a few
- * microseconds, doubles up to poll-max when an event came soon after it went to sleep, and stops polling when one was
- * long in coming. Drivers are told that kicks are wanted only then; each ring is looked at once more after that. */
+ * Before it sleeps, the worker polls the rings for a while, as long as that has paid lately: it
+ * begins with a few microseconds, doubles up to poll-max when an event came soon after it went to
+ * sleep, and stops polling when one was long in coming. Drivers are told that kicks are wanted only
+ * then; each ring is looked at once more after that. */
 #include "config.h"
 
 #include "vhost-fd-private.h"
@@ -30,7 +33,7 @@ relax (void)
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause ();
 #elif defined(__aarch64__)
-  __asm__ volatile ("yield");
+  __asm__ volatile("yield");
 #endif
 }
 
@@ -159,7 +162,8 @@ look (VhostWorker *self)
           found = TRUE;
         }
     }
-  return found || !vhost_mailbox_is_empty (&self->mailbox) || self->waiter->ops->peek (self->waiter);
+  return found || !vhost_mailbox_is_empty (&self->mailbox)
+         || self->waiter->ops->peek (self->waiter);
 }
 
 static gboolean
@@ -223,8 +227,8 @@ take_events (VhostWorker *self, gint64 timeout_us)
           vhost_mailbox_wake (&self->mailbox);
           continue;
         }
-      queue = kicked[i] <= self->queues->len ? g_ptr_array_index (self->queues, kicked[i] - 1)
-                                             : NULL;
+      queue
+          = kicked[i] <= self->queues->len ? g_ptr_array_index (self->queues, kicked[i] - 1) : NULL;
       if (queue == NULL)
         continue;
       if (!queue->kick_is_eventfd)
@@ -276,7 +280,8 @@ worker_poll (GPollFD *fds, guint n_fds, gint timeout_ms)
   gint64 deadline;
   gboolean glib_ready = FALSE;
 
-  /* A handler iterates the context: GLib's descriptors only, on this call's own array. Rings wait for the handler. */
+  /* A handler iterates the context: GLib's descriptors only, on this call's own array. Rings wait
+   * for the handler. */
   if (self->in_poll)
     return vhost_waiter_poll_glib (fds, n_fds, timeout_ms);
 

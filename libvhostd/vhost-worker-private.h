@@ -7,14 +7,16 @@
 #include "vhost-queue-private.h"
 #include "vhost-worker.h"
 
-/* Thread: control. Starts a thread; @waiter AUTO takes io_uring where it is allowed. poll_max in us. started/stopped run on the thread. */
+/* Thread: control. Starts a thread; @waiter AUTO takes io_uring where it is allowed. poll_max in
+ * us. started/stopped run on the thread. */
 typedef void (*VhostWorkerHook) (VhostWorker *worker, gpointer data);
 VhostWorker *vhost_worker_new_thread (const char *name, VhostWaiterKind waiter, guint poll_max,
                                       VhostWorkerHook started, VhostWorkerHook stopped,
                                       gpointer data, GError **error);
 /* Thread: control. No thread: queues are served in @context by VhostKickSource. */
 VhostWorker *vhost_worker_new_inline (GMainContext *context, GError **error);
-/* Thread: control. Queues must be stopped or abandoned. Ends the thread, waits for it. Idempotent. */
+/* Thread: control. Queues must be stopped or abandoned. Ends the thread, waits for it. Idempotent.
+ */
 void vhost_worker_stop (VhostWorker *self);
 
 /* Thread: any. Runs @task on the worker, in order of posting. The task must live until then. */
@@ -31,7 +33,8 @@ void vhost_worker_stop_queue (VhostWorker *self, VhostQueue *queue, VhostTask *s
 void vhost_worker_abandon_queue (VhostWorker *self, VhostQueue *queue);
 /* VhostQueueHooks.wake: whoever makes a queue installs this one. Thread: any. */
 void vhost_worker_wake_queue (VhostQueue *queue);
-/* Thread: worker. R16: another kick descriptor on a started ring. Takes @fd (-1: polling mode) on success. */
+/* Thread: worker. R16: another kick descriptor on a started ring. Takes @fd (-1: polling mode) on
+ * success. */
 gboolean vhost_worker_take_kick_fd (VhostWorker *self, VhostQueue *queue, int fd, GError **error);
 /* Thread: worker. As if kicked: serve the queue in the next pass. */
 void vhost_worker_kick_queue (VhostWorker *self, VhostQueue *queue);

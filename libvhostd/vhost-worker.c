@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A worker: a thread with a main context whose loop serves virtqueues (vhost-worker-loop.c), or, without a thread, a
- * guest in the daemon's own context. Must not know back-ends and sessions. */
+/* A worker: a thread with a main context whose loop serves virtqueues (vhost-worker-loop.c), or,
+ * without a thread, a guest in the daemon's own context. Must not know back-ends and sessions. */
 #include "config.h"
 
 #include "vhost-worker.h"
@@ -21,8 +21,9 @@
  *
  * A thread that serves queues, or the daemon's own context in its place.
  *
- * Every #GSource works in vhost_worker_get_context(): timers, sockets and idle functions run between two passes over
- * the queues. A handler must be short; what blocks belongs into vhost_io_call().
+ * Every #GSource works in vhost_worker_get_context(): timers, sockets and idle functions run
+ * between two passes over the queues. A handler must be short; what blocks belongs into
+ * vhost_io_call().
  *
  * Since: 0.1
  */
@@ -94,10 +95,9 @@ vhost_worker_class_init (VhostWorkerClass *klass)
    *
    * Since: 0.1
    */
-  properties[PROP_WAITER]
-      = g_param_spec_enum ("waiter", "Waiter", "How the worker waits for kicks",
-                           VHOST_TYPE_WAITER_KIND, VHOST_WAITER_EPOLL,
-                           G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  properties[PROP_WAITER] = g_param_spec_enum ("waiter", "Waiter", "How the worker waits for kicks",
+                                               VHOST_TYPE_WAITER_KIND, VHOST_WAITER_EPOLL,
+                                               G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
   g_object_class_install_properties (object_class, N_PROPS, properties);
 }
 
@@ -127,7 +127,7 @@ make_waiter (VhostWaiterKind wanted, VhostWaiterKind *made, GError **error)
   if (wanted != VHOST_WAITER_EPOLL)
     {
       g_autoptr (GError) local_error = NULL;
-      VhostWaiter *waiter = vhost_waiter_uring_ops.new (&local_error);
+      VhostWaiter *waiter = vhost_waiter_uring_ops.new(&local_error);
 
       if (waiter != NULL)
         {
@@ -150,7 +150,7 @@ make_waiter (VhostWaiterKind wanted, VhostWaiterKind *made, GError **error)
     }
 #endif
   *made = VHOST_WAITER_EPOLL;
-  return vhost_waiter_epoll_ops.new (error);
+  return vhost_waiter_epoll_ops.new(error);
 }
 
 static void
@@ -243,7 +243,8 @@ vhost_worker_new_thread (const char *name, VhostWaiterKind waiter, guint poll_ma
   atomic_init (&self->poll_max, poll_max);
   if (!vhost_mailbox_init (&self->mailbox, error))
     return NULL;
-  /* OWNERLESS_POLLING: a source that is attached within a kick must wake the poll function that serves the kick. */
+  /* OWNERLESS_POLLING: a source that is attached within a kick must wake the poll function that
+   * serves the kick. */
   self->context = g_main_context_new_with_flags (G_MAIN_CONTEXT_FLAGS_OWNERLESS_POLLING);
 
   sem_init (&start.done, 0, 0);
@@ -322,7 +323,8 @@ vhost_worker_new_inline (GMainContext *context, GError **error)
     return NULL;
   /* Whoever posts must always write the descriptor: we do not know when the context sleeps. */
   atomic_store (&self->mailbox.sleeping, TRUE);
-  self->context = context != NULL ? g_main_context_ref (context) : g_main_context_ref_thread_default ();
+  self->context
+      = context != NULL ? g_main_context_ref (context) : g_main_context_ref_thread_default ();
   vhost_io_init (&self->io, &self->mailbox, NULL);
   self->source = g_source_new (&inline_funcs, sizeof (InlineSource));
   ((InlineSource *) self->source)->worker = self;
@@ -522,7 +524,8 @@ forget (VhostWorker *self, VhostQueue *queue)
 static void
 run_drained (VhostTask *task)
 {
-  VhostQueue *queue = (VhostQueue *) (gpointer) ((guint8 *) task - G_STRUCT_OFFSET (VhostQueue, drained_task));
+  VhostQueue *queue
+      = (VhostQueue *) (gpointer) ((guint8 *) task - G_STRUCT_OFFSET (VhostQueue, drained_task));
   VhostTask *next = g_steal_pointer (&queue->drained_next);
 
   vhost_worker_unlink (worker_of (queue), queue);

@@ -92,16 +92,20 @@ def without_guest(sock):
     subprocess.run([vm.VHOSTCTL, "bench", sock, "--rw=mixed", "--time=2", "--verify"], check=True)
 
 
-def what_next(root):
-    print(f"""
-Everything worked. What to try next:
-  tools/quickstart --no-vm                                  the same without a guest, in seconds
-  {vm.VHOSTD.relative_to(root)} block --help                every option is a property of the back-end
-  {vm.VHOSTD.relative_to(root)} block --blk-file=disk.img --socket-path=/tmp/disk.sock
-  {vm.VHOSTCTL.relative_to(root)} probe /tmp/disk.sock      what any vhost-user back-end offers
-  {vm.VHOSTCTL.relative_to(root)} bench /tmp/disk.sock      latency and IOPS, no VM needed
-  docs/examples/my-device.c                                 your own device in 50 lines
-  tools/check                                               all tests""")
+def what_next():
+    vhostd, vhostctl = (str(path.relative_to(vm.SOURCE)) for path in (vm.VHOSTD, vm.VHOSTCTL))
+    lines = [
+        ("tools/quickstart --no-vm", "the same without a guest, in seconds"),
+        (f"{vhostd} block --help", "every option is a property of the back-end"),
+        (f"{vhostd} block --blk-file=disk.img --socket-path=/tmp/disk.sock", "a disk of your own"),
+        (f"{vhostctl} probe /tmp/disk.sock", "what any vhost-user back-end offers"),
+        (f"{vhostctl} bench /tmp/disk.sock", "latency and IOPS, no VM needed"),
+        ("docs/examples/my-device.c", "your own device in 50 lines"),
+        ("tools/check", "all tests"),
+    ]
+    step("Everything worked. What to try next")
+    for what, why in lines:
+        print(f"  {what}\n      {why}")
 
 
 def main():
@@ -126,14 +130,15 @@ def main():
                 raise
         if keep:
             print(f"  kept: {image}")
-    what_next(vm.SOURCE)
+    what_next()
 
 
 if __name__ == "__main__":
     try:
         main()
     except vm.Unavailable as error:
-        sys.exit(f"quickstart: {error}\nquickstart: without a guest it goes on with --no-vm")
+        hint = "" if "--no-vm" in sys.argv else "\nquickstart: --no-vm does the same without a guest"
+        sys.exit(f"quickstart: {error}{hint}")
     except (vm.Failed, subprocess.CalledProcessError) as error:
         sys.exit(f"quickstart: {error}")
     except KeyboardInterrupt:

@@ -1,9 +1,11 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: a split ring in memory that the input writes, between the passes too. Whatever it says, chains lie inside
- * the shared regions, lists end, and the queue can be stopped and started again.
+/* Fuzz target: a split ring in memory that the input writes, between the passes too. Whatever it
+ * says, chains lie inside the shared regions, lists end, and the queue can be stopped and started
+ * again.
  *
- * The input: one byte of features and ring size, then records {u8 what, u16 where, u8 n, n bytes}. */
+ * The input: one byte of features and ring size, then records {u8 what, u16 where, u8 n, n bytes}.
+ */
 #include "vhost-memory-private.h"
 #include "vhost-queue-private.h"
 
@@ -202,8 +204,8 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
         {
           vhost_queue_stop (queue, &stopped);
           complete_all (&state);
-          start (queue, 1u << (where & 7), features, where >> 8 & 3 ? vhost_queue_get_base (queue) : where,
-                 where);
+          start (queue, 1u << (where & 7), features,
+                 where >> 8 & 3 ? vhost_queue_get_base (queue) : where, where);
         }
     }
   vhost_queue_serve (queue);

@@ -1,10 +1,10 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: a whole session, its rings included, against a front-end that says and writes whatever the input says.
- * Everything runs in one thread (an inline worker), so a finding repeats.
+/* Fuzz target: a whole session, its rings included, against a front-end that says and writes
+ * whatever the input says. Everything runs in one thread (an inline worker), so a finding repeats.
  *
- * The input is a list of records {u8 what, u8 request, u8 flags, u8 fds, u8 n, n bytes}: a well-framed message, raw
- * bytes, or bytes for the guest's memory with a kick. */
+ * The input is a list of records {u8 what, u8 request, u8 flags, u8 fds, u8 n, n bytes}: a
+ * well-framed message, raw bytes, or bytes for the guest's memory with a kick. */
 #include "vhost-session-private.h"
 #include "vhost-worker-loop-private.h"
 
@@ -113,7 +113,8 @@ set_up (void)
 static void
 send_bytes (int fd, const void *bytes, gsize size, guint kinds)
 {
-  const int palette[8] = { -1, kick_fd, memory_fd, pipe_fds[0], socket_fds[0], null_fd, memory_fd, kick_fd };
+  const int palette[8]
+      = { -1, kick_fd, memory_fd, pipe_fds[0], socket_fds[0], null_fd, memory_fd, kick_fd };
   char control[CMSG_SPACE (9 * sizeof (int))] = { 0 };
   struct iovec iov = { (gpointer) bytes, size };
   struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -160,7 +161,8 @@ on_closed (VhostSession *session, const GError *error, gpointer data)
 }
 
 static void
-on_config_changed (VhostSession *session, guint offset, guint length, gboolean by_driver, gpointer data)
+on_config_changed (VhostSession *session, guint offset, guint length, gboolean by_driver,
+                   gpointer data)
 {
 }
 
@@ -200,7 +202,8 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   backend = g_object_new (FUZZ_TYPE_BACKEND, "num-queues", 4, NULL);
   worker = vhost_worker_new_inline (NULL, &error);
   g_assert_no_error (error);
-  session = vhost_session_new_take_fd (fds[0], VHOST_BACKEND (backend), &worker, 1, 10, TRUE, &owner, &closed, &error);
+  session = vhost_session_new_take_fd (fds[0], VHOST_BACKEND (backend), &worker, 1, 10, TRUE,
+                                       &owner, &closed, &error);
   g_assert_no_error (error);
 
   for (guint records = 0; size >= 5 && records < 64; records++)

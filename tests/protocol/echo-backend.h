@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The protocol tests' device: it copies the readable part of a request into its writable part, can hold requests back,
- * and remembers what the library asked of it. Public API only. */
+/* The protocol tests' device: it copies the readable part of a request into its writable part, can
+ * hold requests back, and remembers what the library asked of it. Public API only. */
 #pragma once
 
 #include <libvhostd.h>
@@ -27,7 +27,8 @@ void echo_backend_release (EchoBackend *self, gboolean newest_first);
 /* Thread: any. */
 typedef struct
 {
-  guint starts, stops, activates, suspends, resets, queue_starts, queue_stops, memory_changes, requests;
+  guint starts, stops, activates, suspends, resets, queue_starts, queue_stops, memory_changes,
+      requests;
   guint64 acked;
 } EchoCalls;
 EchoCalls echo_backend_get_calls (EchoBackend *self);

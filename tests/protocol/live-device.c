@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* See the header. The daemon's thread runs its context until it is told to end; commands come as idle sources, with a
- * semaphore for the way back, which the thread sanitizer understands. */
+/* See the header. The daemon's thread runs its context until it is told to end; commands come as
+ * idle sources, with a semaphore for the way back, which the thread sanitizer understands. */
 #include "live-device.h"
 
 #include <glib/gstdio.h>
@@ -46,7 +46,12 @@ daemon_thread (gpointer data)
   if (self->daemon != NULL)
     g_main_loop_run (loop);
   g_main_loop_unref (loop);
+  /* What was stopped lets go of the daemon in its last dispatches. */
+  while (g_main_context_iteration (self->context, FALSE))
+    ;
   g_main_context_pop_thread_default (self->context);
+  if (self->daemon != NULL)
+    g_assert_finalize_object (g_steal_pointer (&self->daemon));
   return NULL;
 }
 
@@ -100,7 +105,6 @@ on_stopped (GObject *source, GAsyncResult *result, gpointer data)
 
   g_assert_true (vhost_daemon_stop_finish (VHOST_DAEMON (source), result, &error));
   g_assert_no_error (error);
-  g_assert_finalize_object (g_steal_pointer (&self->daemon));
   g_main_loop_quit (self->start_state);
 }
 

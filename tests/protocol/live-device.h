@@ -18,7 +18,8 @@ typedef struct
   gpointer start_state;
 } LiveDevice;
 
-/* @setup (nullable): runs on the daemon's thread before its start; sets properties, connects signals. */
+/* @setup (nullable): runs on the daemon's thread before its start; sets properties, connects
+ * signals. */
 typedef void (*LiveSetup) (LiveDevice *device, gpointer data);
 
 /* Takes @backend. Fails the test when the daemon does not start. */
@@ -26,7 +27,8 @@ LiveDevice *live_device_new (gpointer backend, LiveSetup setup, gpointer data);
 /* Stops the daemon (it must end within 20 s), checks that everything is freed. */
 void live_device_free (LiveDevice *self);
 /* Runs @func on the daemon's thread and waits for it. */
-void live_device_call (LiveDevice *self, void (*func) (LiveDevice *device, gpointer data), gpointer data);
+void live_device_call (LiveDevice *self, void (*func) (LiveDevice *device, gpointer data),
+                       gpointer data);
 
 /* A front-end that is connected and has negotiated all that both know. */
 VhostFrontend *live_device_connect (LiveDevice *self);

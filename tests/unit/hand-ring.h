@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A split ring in a memfd, written by hand: the driver of the tests that look into the queue layer. Must not use the
- * library's own driver side, which would hide a mistake that both sides make. */
+/* A split ring in a memfd, written by hand: the driver of the tests that look into the queue layer.
+ * Must not use the library's own driver side, which would hide a mistake that both sides make. */
 #pragma once
 
 #include "vhost-memory-private.h"

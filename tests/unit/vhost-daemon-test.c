@@ -792,24 +792,6 @@ test_few_fds (Fixture *f, gconstpointer data)
   vhost_fd_clear (&fd);
 }
 
-static void
-test_accept_fails (Fixture *f, gconstpointer data)
-{
-  start (f);
-  vhost_daemon_set_fd_reserve (f->daemon, 0);
-  int fd = connect_to (f->path);
-  g_test_expect_message ("Vhost", G_LOG_LEVEL_WARNING, "*file descriptors are left*");
-  struct rlimit old = forbid_new_fds ();
-  gint64 begin = g_get_monotonic_time ();
-  WAIT_FOR (vhost_daemon_get_accept_attempts (f->daemon) >= 4);
-  g_assert_cmpint (g_get_monotonic_time () - begin, >=, 250 * 1000);
-  g_test_assert_expected_messages ();
-  g_assert_cmpuint (f->opened, ==, 0);
-  g_assert_cmpint (setrlimit (RLIMIT_NOFILE, &old), ==, 0);
-  WAIT_FOR (f->opened == 1);
-  vhost_fd_clear (&fd);
-}
-
 /* Kicks */
 
 /* A front-end with one request, in a thread since its calls block. */
@@ -933,7 +915,6 @@ main (int argc, char **argv)
   TEST ("connects-again-as-a-client", 0, test_client_reconnects);
   TEST ("does-not-connect-in-a-loop-when-it-is-hung-up-on", 0, test_client_has_patience);
   TEST ("lets-nobody-in-while-descriptors-are-few", 0, test_few_fds);
-  TEST ("accepts-again-after-accept-ran-out-of-descriptors", 0, test_accept_fails);
   TEST ("kick-handler-alone-makes-a-device", 0, test_kick_is_a_device);
   TEST ("kick-from-a-worker-arrives-in-the-daemons-thread", 1, test_kick_from_worker);
   TEST ("serves-without-kick-handlers", 1, test_no_kick_wanted);

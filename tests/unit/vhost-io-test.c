@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The I/O engine, with io_uring and with threads: whole results, continued transfers, errors, cancellation. */
+/* The I/O engine, with io_uring and with threads: whole results, continued transfers, errors,
+ * cancellation. */
 #include "vhost-io-private.h"
 #include "vhost-worker-private.h"
 
@@ -149,7 +150,12 @@ static gssize
 run (Fixture *f, void (*start) (VhostIo *io, gpointer test), struct iovec *iov, guint n_iov,
      guint64 offset)
 {
-  Test test = { .worker = f->worker, .start = start, .file = f->file, .iov = iov, .n_iov = n_iov, .offset = offset };
+  Test test = { .worker = f->worker,
+                .start = start,
+                .file = f->file,
+                .iov = iov,
+                .n_iov = n_iov,
+                .offset = offset };
 
   begin (&test);
   return finish (&test);
@@ -188,7 +194,10 @@ a_read_across_the_end_is_short (Fixture *f, gconstpointer data)
 static void
 more_segments_than_one_call_takes (Fixture *f, gconstpointer data)
 {
-  enum { N = 3 * IOV_MAX + 5 };
+  enum
+  {
+    N = 3 * IOV_MAX + 5
+  };
   g_autofree guint8 *in = g_malloc (N * 16);
   g_autofree guint8 *out = g_malloc0 (N * 16);
   g_autofree struct iovec *iov = g_new (struct iovec, N);
@@ -260,7 +269,12 @@ a_batch_of_reads_all_end (Fixture *f, gconstpointer data)
   for (guint i = 0; i < 64; i++)
     {
       iov[i] = (struct iovec){ bytes[i], 512 };
-      tests[i] = (Test){ .worker = f->worker, .start = start_read, .file = f->file, .iov = &iov[i], .n_iov = 1, .offset = i * 512 };
+      tests[i] = (Test){ .worker = f->worker,
+                         .start = start_read,
+                         .file = f->file,
+                         .iov = &iov[i],
+                         .n_iov = 1,
+                         .offset = i * 512 };
       begin (&tests[i]);
     }
   for (guint i = 0; i < 64; i++)

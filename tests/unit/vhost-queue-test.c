@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The queue: passes, completions now and later and from elsewhere, stops, maps that are replaced, rings that break. */
+/* The queue: passes, completions now and later and from elsewhere, stops, maps that are replaced,
+ * rings that break. */
 #include "hand-ring.h"
 
 #include "vhost-error.h"

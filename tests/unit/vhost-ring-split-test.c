@@ -376,8 +376,8 @@ V17_indirect_table_ends_outside_its_region (Fixture *f, gconstpointer data)
 static void
 V2_misaligned_parts_are_refused (Fixture *f, gconstpointer data)
 {
-  guint64 *addresses[] = { &f->ring.descriptor_address, &f->ring.available_address,
-                           &f->ring.used_address };
+  guint64 *addresses[]
+      = { &f->ring.descriptor_address, &f->ring.available_address, &f->ring.used_address };
   guint off[] = { 8, 1, 2 };
 
   for (guint i = 0; i < 3; i++)
@@ -490,8 +490,7 @@ R11_used_position_comes_from_the_ring (Fixture *f, gconstpointer data)
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_RING);
 }
 
-#define ADD(name, up)                                                                              \
-  g_test_add ("/ring-split/" #name, Fixture, NULL, up, name, tear_down)
+#define ADD(name, up) g_test_add ("/ring-split/" #name, Fixture, NULL, up, name, tear_down)
 
 int
 main (int argc, char **argv)

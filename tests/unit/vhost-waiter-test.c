@@ -237,7 +237,10 @@ waits_as_long_as_told (Fixture *f, gconstpointer data)
 static void
 many_descriptors_all_arrive (Fixture *f, gconstpointer data)
 {
-  enum { N = 256 };
+  enum
+  {
+    N = 256
+  };
   gboolean seen[N + 1] = { FALSE };
   int fds[N];
   guint n_seen = 0;
@@ -278,12 +281,12 @@ add (const char *name, void (*func) (Fixture *f, gconstpointer data))
   {
     const char *name;
     const VhostWaiterOps *ops;
-  } waiters[] = {
-    { "epoll", &vhost_waiter_epoll_ops },
+  } waiters[]
+      = { { "epoll", &vhost_waiter_epoll_ops },
 #if HAVE_URING
-    { "uring", &vhost_waiter_uring_ops },
+          { "uring", &vhost_waiter_uring_ops },
 #endif
-  };
+        };
 
   for (guint i = 0; i < G_N_ELEMENTS (waiters); i++)
     {

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Workers of all kinds (epoll, io_uring, none): kicks are served, and nothing starves or is starved. */
+/* Workers of all kinds (epoll, io_uring, none): kicks are served, and nothing starves or is
+ * starved. */
 #include "hand-ring.h"
 
 #include "vhost-error.h"
@@ -19,9 +20,9 @@ typedef struct
   VhostQueueSetup setup;
   int call_fd; /* a copy that outlives the queue's */
   int kick_fd;
-  _Atomic (gboolean) flood;      /* the back-end makes every request available again */
-  _Atomic (gboolean) attach;     /* attach an idle source to the own context from within a pass */
-  _Atomic (gboolean) nest;       /* iterate the context from within a pass */
+  _Atomic (gboolean) flood;  /* the back-end makes every request available again */
+  _Atomic (gboolean) attach; /* attach an idle source to the own context from within a pass */
+  _Atomic (gboolean) nest;   /* iterate the context from within a pass */
   guint attached_ran;
   guint ticks;
   _Atomic (gboolean) hold;
@@ -29,7 +30,8 @@ typedef struct
   guint processed;
 } Fixture;
 
-/* Runs @func on the worker and waits for its end; an inline worker's context is iterated meanwhile. */
+/* Runs @func on the worker and waits for its end; an inline worker's context is iterated meanwhile.
+ */
 typedef struct
 {
   VhostTask task;

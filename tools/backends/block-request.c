@@ -538,9 +538,9 @@ process_null (VhostdBlock *self, VhostChain *chain)
   struct virtio_blk_outhdr header;
   gsize pulled = vhost_chain_pull (chain, &header, sizeof header);
   guint8 *status = vhost_chain_split_status (chain);
+  gsize writable = vhost_chain_get_writable_size (chain);
   guint8 value = VIRTIO_BLK_S_IOERR;
   gsize written = 0;
-  gsize length;
 
   if (G_UNLIKELY (status == NULL))
     {
@@ -548,24 +548,21 @@ process_null (VhostdBlock *self, VhostChain *chain)
       return;
     }
   if (G_UNLIKELY (pulled != sizeof header))
-    {
-      complete (chain, status, value, 0);
-      return;
-    }
+    header.type = G_MAXUINT32;
   switch (GUINT32_FROM_LE (header.type))
     {
     case VIRTIO_BLK_T_IN:
-      /* Untouched data are not counted as written: the driver finds its own old bytes. */
-      length = vhost_chain_get_writable_size (chain);
-      if (G_UNLIKELY (!is_within (self, GUINT64_FROM_LE (header.sector), length)))
+      if (G_UNLIKELY (!is_within (self, GUINT64_FROM_LE (header.sector), writable)))
         break;
       value = VIRTIO_BLK_S_OK;
+      /* Untouched data are not counted as written: the driver finds its own old bytes. */
       if (self->zero_reads)
-        written = vhost_chain_zero (chain, 0, length);
+        written = vhost_chain_zero (chain, 0, writable);
       break;
     case VIRTIO_BLK_T_OUT:
-      length = vhost_chain_get_readable_size (chain);
-      if (!self->is_read_only && is_within (self, GUINT64_FROM_LE (header.sector), length))
+      if (!self->is_read_only
+          && is_within (self, GUINT64_FROM_LE (header.sector),
+                        vhost_chain_get_readable_size (chain)))
         value = VIRTIO_BLK_S_OK;
       break;
     case VIRTIO_BLK_T_FLUSH:
@@ -587,10 +584,12 @@ process_null (VhostdBlock *self, VhostChain *chain)
         }
       break;
     default:
-      value = VIRTIO_BLK_S_UNSUPP;
+      if (pulled == sizeof header)
+        value = VIRTIO_BLK_S_UNSUPP;
       break;
     }
-  complete (chain, status, value, written);
+  *status = value;
+  vhost_chain_complete (chain, written == writable ? written + 1 : written);
 }
 
 /* Called: worker, once per batch. */

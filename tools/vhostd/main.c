@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhostd TYPE [OPTION...]: the built-in devices, one in the foreground. Finds the type and hands over; must not know
- * what any device can be told. */
+/* vhostd TYPE [OPTION...]: the built-in devices, one in the foreground. Finds the type and hands
+ * over; must not know what any device can be told. */
 #include <libvhostd.h>
 
 #include <stdio.h>

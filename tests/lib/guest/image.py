@@ -38,7 +38,8 @@ def cache_dir():
 def _kernel_package():
     """Name of the real package behind the meta package."""
     try:
-        out = subprocess.run(["apt-cache", "depends", META_PACKAGE], capture_output=True, text=True, check=False)
+        out = subprocess.run(["apt-cache", "depends", META_PACKAGE], capture_output=True, text=True, check=False,
+                             env={**os.environ, "LC_ALL": "C"})
     except FileNotFoundError:
         raise Unavailable("apt-cache is missing: the guest's kernel comes from a Debian package") from None
     match = re.search(r"Depends: (linux-image-\S+)", out.stdout)
