@@ -35,6 +35,7 @@ struct _VhostIoFile
   gboolean direct;           /* O_DIRECT */
   gboolean in_memory;        /* tmpfs, ramfs, memfd: never blocks, knows no NOWAIT */
   _Atomic (gboolean) nowait; /* RWF_NOWAIT has not been refused yet */
+  _Atomic (guint) misses;    /* reads in a row that the page cache did not have */
 };
 
 struct _VhostIo

@@ -5,12 +5,14 @@
  *
  * How it works: a call only records the operation, which lives in the caller's memory. At the end
  * of a pass the worker has the whole batch and each operation goes the way that was found to be the
- * fastest: a few reads of a buffered file are tried at once without blocking (RWF_NOWAIT), since
- * the page cache mostly has them; files that are memory anyway are read and written at once; all
- * else goes into io_uring with one system call for the batch, or to a small thread pool where
- * io_uring is refused. RWF_NOWAIT is not used with O_DIRECT: it blocks there. A transfer that comes
- * back short is continued here; the caller sees whole results. Ended operations are collected, and
- * their done functions run together, outside of any call. */
+ * fastest. Reads of a buffered file are tried at once without blocking (RWF_NOWAIT), since the page
+ * cache mostly has them; when it mostly has not, they are tried only now and then. Each one that
+ * succeeds ends before the next begins: the driver, which may be awake on another CPU, goes on with
+ * the first ones while the last are copied, which is worth more than the system calls that a batch
+ * would save. Files that are memory anyway are read and written at once. All else goes into
+ * io_uring with one system call for the batch, or to a small thread pool where io_uring is refused.
+ * RWF_NOWAIT is not used with O_DIRECT: it blocks there. A transfer that comes back short is
+ * continued here; the caller sees whole results. */
 #include "config.h"
 
 #include "vhost-io.h"
@@ -30,8 +32,10 @@
 #define HUGETLBFS_MAGIC 0x958458f6
 #endif
 
-/* Up to so many reads in a batch are tried inline; more are cheaper in one io_uring call. */
-#define INLINE_BATCH 3
+/* After so many reads in a row that the page cache did not have, only each n-th is tried at once.
+ */
+#define MISSES_TOLERATED 8
+#define TRY_EVERY 16
 
 /**
  * VhostIo:
@@ -389,9 +393,25 @@ vhost_io_op_ended (VhostIo *self, VhostIoOp *op, gssize result)
     start_async (self, op);
 }
 
+/* Would a read without waiting probably succeed? Workers that share a file share its history; a
+ * race costs nothing. */
+static gboolean
+is_probably_cached (VhostIoFile *file)
+{
+  guint misses;
+
+  if (!atomic_load_explicit (&file->nowait, memory_order_relaxed))
+    return FALSE;
+  misses = atomic_load_explicit (&file->misses, memory_order_relaxed);
+  if (misses < MISSES_TOLERATED)
+    return TRUE;
+  atomic_store_explicit (&file->misses, misses + 1, memory_order_relaxed);
+  return misses % TRY_EVERY == 0;
+}
+
 /* At once and without blocking, where that is likely to work. FALSE: not done. */
 static gboolean
-try_inline (VhostIo *self, VhostIoOp *op, gboolean small_batch)
+try_inline (VhostIo *self, VhostIoOp *op)
 {
   VhostIoFile *file = op->file;
   gssize result;
@@ -405,16 +425,18 @@ try_inline (VhostIo *self, VhostIoOp *op, gboolean small_batch)
       while (!take_result (self, op, result));
       return TRUE;
     }
-  if (op->kind != VHOST_IO_OP_READV || !(small_batch || self->uring == NULL)
-      || !atomic_load_explicit (&file->nowait, memory_order_relaxed))
+  if (op->kind != VHOST_IO_OP_READV || !is_probably_cached (file))
     return FALSE;
   result = preadv2 (file->fd, op->arg.iov, MIN (op->n_iov, IOV_MAX), op->offset, RWF_NOWAIT);
   if (result < 0)
     {
       if (errno == EOPNOTSUPP)
         atomic_store_explicit (&file->nowait, FALSE, memory_order_relaxed);
-      return FALSE;
+      else if (errno == EAGAIN)
+        atomic_fetch_add_explicit (&file->misses, 1, memory_order_relaxed);
+      return FALSE; /* asked again, the waiting way, it will tell its error again */
     }
+  atomic_store_explicit (&file->misses, 0, memory_order_relaxed);
   /* Partly cached: the rest may have to wait. */
   return take_result (self, op, result);
 }
@@ -423,7 +445,6 @@ void
 vhost_io_start_batch (VhostIo *self)
 {
   VhostIoOp *op = self->batch;
-  gboolean small_batch = self->n_batch <= INLINE_BATCH;
 
   self->batch = NULL;
   self->batch_tail = &self->batch;
@@ -434,7 +455,9 @@ vhost_io_start_batch (VhostIo *self)
 
       if (op->flags & VHOST_IO_FLAG_CANCELLED)
         end (self, op, -ECANCELED);
-      else if (!try_inline (self, op, small_batch))
+      else if (try_inline (self, op))
+        vhost_io_reap (self);
+      else
         start_async (self, op);
       op = next;
     }

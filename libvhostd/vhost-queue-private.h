@@ -66,6 +66,7 @@ struct _VhostQueue
   gboolean starved;      /* the pass ended by the segment budget: serve again after a completion */
   gboolean in_pass;      /* within vhost_queue_serve () */
   gboolean dirty;        /* pushed entries the driver cannot see yet */
+  guint unexposed;       /* completions since then */
   gboolean announced;    /* the first completion of this pass has been published */
   gboolean kicks_wanted; /* as last told to the driver */
   gboolean silent;       /* the ring is not to be touched any more: abandoned, or unmapped */

@@ -22,6 +22,13 @@
 /* Overflow segments in use at once: 2 MiB of vectors. A chain alone never needs more. */
 #define SEGMENT_BUDGET (128u * 1024)
 
+/* Within a pass the driver sees completions in groups of so many: a driver that is awake goes on
+ * meanwhile. Whether it must be called is asked at the pass's first completion and at its end only.
+ */
+#ifndef EXPOSE_EVERY
+#define EXPOSE_EVERY 4
+#endif
+
 /**
  * VhostQueue:
  *
@@ -583,6 +590,11 @@ vhost_queue_finish (VhostQueue *self, VhostChain *chain)
           if (!self->in_pass)
             self->hooks.wake (self);
           publish (self);
+        }
+      else if (++self->unexposed >= EXPOSE_EVERY)
+        {
+          self->unexposed = 0;
+          self->ring.ops->expose (&self->ring);
         }
     }
   self->segments_left += vhost_chain_recycle (chain);

@@ -26,7 +26,11 @@ typedef struct
   gboolean (*has_available) (VhostRing *ring);
   VhostRingResult (*pop) (VhostRing *ring, VhostChain *chain, GError **error);
   void (*push) (VhostRing *ring, VhostChain *chain, guint32 length);
-  /* Makes pushed entries visible; returns TRUE when the driver must be called. */
+  /* Makes pushed entries visible; whether the driver must be called is for publish () to say,
+   * later. */
+  void (*expose) (VhostRing *ring);
+  /* Makes pushed entries visible; returns TRUE when the driver must be called for what came since
+   * the last time. */
   gboolean (*publish) (VhostRing *ring);
   void (*kicks_off) (VhostRing *ring);
   gboolean (*kicks_on) (VhostRing *ring); /* includes the full fence and the second look */
@@ -52,7 +56,6 @@ struct _VhostRing
   guint16 next_available; /* index of the next entry to take */
   guint16 seen_available; /* last read value of available->idx */
   guint16 next_used;      /* private: counts pushed entries */
-  guint16 published_used; /* what the driver sees */
   guint16 called_used;    /* used index at the last call decision */
   gboolean called_valid;
   guint8 *in_flight;      /* (owned): a byte per head (V9) */

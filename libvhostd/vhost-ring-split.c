@@ -150,7 +150,7 @@ split_set_base (VhostRing *ring, guint32 base, GError **error)
       return FALSE;
     }
   ring->next_available = ring->seen_available = base;
-  ring->next_used = ring->published_used = ring->called_used = used_index;
+  ring->next_used = ring->called_used = used_index;
   ring->called_valid = FALSE;
   if (ring->event_idx)
     store16 (&ring->used->flags, 0);
@@ -379,6 +379,13 @@ split_push (VhostRing *ring, VhostChain *chain, guint32 length)
   ring->in_flight[chain->head] = 0;
 }
 
+static void
+split_expose (VhostRing *ring)
+{
+  /* release: elements and buffers come before the index (V42) */
+  __atomic_store_n (&ring->used->index, GUINT16_TO_LE (ring->next_used), __ATOMIC_RELEASE);
+}
+
 static gboolean
 split_publish (VhostRing *ring)
 {
@@ -386,11 +393,9 @@ split_publish (VhostRing *ring)
   guint16 old = ring->called_used;
   gboolean old_valid = ring->called_valid;
 
-  if (now == ring->published_used)
+  if (now == old && old_valid)
     return FALSE;
-  /* release: elements and buffers come before the index (V42) */
-  __atomic_store_n (&ring->used->index, GUINT16_TO_LE (now), __ATOMIC_RELEASE);
-  ring->published_used = now;
+  split_expose (ring);
   ring->called_used = now;
   ring->called_valid = TRUE;
   /* Full: the index must be out before we read what the driver wants. Partner: the driver's fence
@@ -400,7 +405,7 @@ split_publish (VhostRing *ring)
     return (load16 (&ring->available->flags, __ATOMIC_RELAXED) & AVAILABLE_NO_INTERRUPT) == 0;
   if (G_UNLIKELY (!old_valid))
     return TRUE;
-  /* V31: was the entry that used_event names among those just published? */
+  /* V31: was the entry that used_event names among those that came since the last decision? */
   return (guint16) (now - load16 (used_event (ring), __ATOMIC_RELAXED) - 1) < (guint16) (now - old);
 }
 
@@ -432,6 +437,7 @@ const VhostRingOps vhost_ring_split_ops = {
   .has_available = split_has_available,
   .pop = split_pop,
   .push = split_push,
+  .expose = split_expose,
   .publish = split_publish,
   .kicks_off = split_kicks_off,
   .kicks_on = split_kicks_on,

@@ -104,7 +104,9 @@ VHOST_SESSION_HANDLER (set_features)
                    features, bit, name != NULL ? name : "unknown");
       return refuse_features (self);
     }
-  if (self->n_started > 0 && features != self->features)
+  /* The rings were laid out by the old ones. Bit 30 is not about that: R8 speaks of running rings. */
+  if (self->n_started > 0
+      && ((features ^ self->features) & ~VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES)) != 0)
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_BUSY,
                    "features cannot change from 0x%" G_GINT64_MODIFIER "x to 0x%" G_GINT64_MODIFIER

@@ -300,6 +300,9 @@ inline_dispatch (GSource *source, GSourceFunc callback, gpointer data)
   VhostWorker *self = ((InlineSource *) source)->worker;
 
   vhost_fd_drain (self->mailbox.wake_fd);
+  /* A post takes the flag away, so it is set again before each look at the list. Partner: the
+   * exchange in vhost_mailbox_post (). */
+  atomic_store (&self->mailbox.sleeping, TRUE);
   vhost_mailbox_run (&self->mailbox);
   vhost_worker_run_pass (self);
   return G_SOURCE_CONTINUE;
@@ -321,7 +324,7 @@ vhost_worker_new_inline (GMainContext *context, GError **error)
   self->thread_id = pthread_self ();
   if (!vhost_mailbox_init (&self->mailbox, error))
     return NULL;
-  /* Whoever posts must always write the descriptor: we do not know when the context sleeps. */
+  /* A post must write the descriptor: we do not know when the context sleeps. */
   atomic_store (&self->mailbox.sleeping, TRUE);
   self->context
       = context != NULL ? g_main_context_ref (context) : g_main_context_ref_thread_default ();

@@ -77,6 +77,8 @@ hand_world_new_full (const HandOptions *options)
   g_assert_no_error (error);
   vhost_frontend_add_memory (self->frontend, HAND_MEMORY, HAND_MEMORY_SIZE, &error);
   g_assert_no_error (error);
+  self->memory = vhost_frontend_get_memory (self->frontend, HAND_MEMORY, HAND_MEMORY_SIZE);
+  self->gpa = (vhost_frontend_get_protocol_features (self->frontend) & P_GPA) != 0;
   for (guint i = 0; i < G_N_ELEMENTS (self->rings); i++)
     self->rings[i] = hand_ring_new (self, i, options->ring_size > 0 ? options->ring_size : 16);
   return self;
@@ -147,13 +149,12 @@ hand_world_get_status (HandWorld *self)
 }
 
 guint64
-hand_world_get_memory_user_address (HandWorld *self, guint64 guest_address)
+hand_world_get_user_address (HandWorld *self, guint64 guest_address)
 {
-  if ((vhost_frontend_get_protocol_features (self->frontend) & P_GPA) != 0)
+  if (self->gpa)
     return guest_address;
-  /* The front-end's own mapping is what it tells the device, and it has no holes in a region. */
-  return (guint64) (guintptr) vhost_frontend_get_memory (self->frontend, HAND_MEMORY, 1)
-         + (guest_address - HAND_MEMORY);
+  /* The front-end's own mapping is what it tells the device. */
+  return (guint64) (guintptr) self->memory + (guest_address - HAND_MEMORY);
 }
 
 /* ---- Messages ---- */
@@ -235,9 +236,9 @@ hand_ring_send_addr (HandRing *self)
 {
   const VringAddr addr = {
     .index = self->index,
-    .descriptor = hand_world_get_memory_user_address (self->world, self->descriptor_address),
-    .used = hand_world_get_memory_user_address (self->world, self->used_address),
-    .available = hand_world_get_memory_user_address (self->world, self->available_address),
+    .descriptor = hand_world_get_user_address (self->world, self->descriptor_address),
+    .used = hand_world_get_user_address (self->world, self->used_address),
+    .available = hand_world_get_user_address (self->world, self->available_address),
   };
 
   return hand_request (self->world->frontend, MSG_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0);

@@ -106,8 +106,10 @@ struct _HandWorld
 {
   LiveDevice *device;
   EchoBackend *echo;
-  VhostFrontend *frontend; /* (owned) */
+  VhostFrontend *frontend; /* (owned); a test may put another one here for a while */
   HandRing *rings[2];      /* (owned) */
+  guint8 *memory;          /* the region at HAND_MEMORY */
+  gboolean gpa;            /* messages speak of guest addresses */
 };
 
 typedef struct
@@ -132,7 +134,8 @@ HandOptions hand_options (gconstpointer data);
 VhostQueueState hand_world_get_state (HandWorld *self, guint index);
 void hand_world_notify_config (HandWorld *self);
 guint hand_world_get_status (HandWorld *self);
-guint64 hand_world_get_memory_user_address (HandWorld *self, guint64 guest_address);
+/* In the region at HAND_MEMORY: what messages call that address. */
+guint64 hand_world_get_user_address (HandWorld *self, guint64 guest_address);
 
 /* Sends with NEED_REPLY; the answer. */
 guint64 hand_request (VhostFrontend *frontend, guint request, gconstpointer payload, gsize size,

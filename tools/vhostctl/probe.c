@@ -1,260 +1,312 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhostctl probe: what a back-end offers, in words or as JSON. Asks only, changes nothing: no ring
- * is started. */
-#include "config.h"
-
+/* vhostctl probe: what a back-end offers, in words or as JSON. Asks only: it must not start a ring,
+ * share memory, or change the device. */
 #include "vhostctl.h"
 
+#include "device-config.h"
+#include "peer.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define DEVICE_BITS_END 24 /* bits 0 to 23 are the device type's own (VIRTIO 1.3, 2.2) */
-#define PROTOCOL_CONFIG 9
-#define CONFIG_SHOWN 64
+#define LABEL "%-19s "
+
+typedef struct
+{
+  const char *socket_path;
+  int pid;
+  char *peer_name; /* (owned) (nullable) */
+  guint64 features;
+  guint64 protocol_features;
+  guint max_queues;
+  guint64 max_memory_slots;
+  GBytes *config;     /* (owned) (nullable) */
+  char *config_error; /* (owned) (nullable): why there is none although it is offered */
+  const char *device; /* (nullable) */
+  gboolean guessed;
+  gboolean is_block;
+  BlockConfig block;
+} Probe;
 
 static char *opt_device;
 static gboolean opt_json;
 
 static const GOptionEntry entries[] = {
   { "device", 'd', 0, G_OPTION_ARG_STRING, &opt_device,
-    "Type of the device: block, net, rng, scsi ... (default: guessed)", "TYPE" },
+    "Type of the device: block, net, scsi, fs, vsock ... (default: guessed)", "TYPE" },
   { "json", 'j', 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON", NULL },
   G_OPTION_ENTRY_NULL,
 };
 
-/* Block is what can be told from the outside: SEG_MAX, BLK_SIZE and FLUSH together with a
- * configuration space that begins with a capacity. */
-static const char *
-guess_device (VhostFrontend *frontend, gboolean have_config)
-{
-  const guint64 block = 1u << VIRTIO_BLK_F_SEG_MAX | 1u << VIRTIO_BLK_F_FLUSH;
-
-  if (have_config && (vhost_frontend_get_offered_features (frontend) & block) == block)
-    return "block";
-  return NULL;
-}
-
-static const char *
-feature_name (const char *device, guint bit)
-{
-  const char *name
-      = bit < DEVICE_BITS_END && device == NULL ? NULL : vhost_frontend_feature_name (device, bit);
-
-  return name;
-}
-
 static void
-print_bits (const char *title, guint64 bits, const char *device, gboolean protocol)
+probe_clear (Probe *self)
 {
-  const char *margin = title;
+  g_free (self->peer_name);
+  g_free (self->config_error);
+  g_clear_pointer (&self->config, g_bytes_unref);
+}
 
-  if (bits == 0)
-    printf ("%-19s none\n", title);
-  for (guint bit = 0; bit < 64; bit++)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Probe, probe_clear)
+
+static gboolean
+probe_ask (Probe *self, GError **error)
+{
+  g_autoptr (VhostFrontend) frontend = vhost_frontend_new ();
+  /* What the questions need, no more: a bit that is taken changes what the back-end does. */
+  const guint64 protocol_features
+      = BIT (PROTOCOL_MQ) | BIT (PROTOCOL_CONFIG) | BIT (PROTOCOL_CONFIGURE_MEM_SLOTS);
+
+  if (!vhost_frontend_connect (frontend, self->socket_path, error)
+      || !vhost_frontend_negotiate (frontend, BIT (FEATURE_VERSION_1), protocol_features, error))
+    return FALSE;
+
+  self->pid = vhost_frontend_get_peer_pid (frontend);
+  self->peer_name = peer_get_name (self->pid);
+  self->features = vhost_frontend_get_offered_features (frontend);
+  self->protocol_features = vhost_frontend_get_offered_protocol_features (frontend);
+  self->max_queues = vhost_frontend_get_max_queues (frontend);
+  self->max_memory_slots = vhost_frontend_get_max_memory_slots (frontend);
+  if ((self->protocol_features & BIT (PROTOCOL_CONFIG)) != 0)
     {
-      const char *name;
+      g_autoptr (GError) config_error = NULL;
 
-      if ((bits >> bit & 1) == 0)
-        continue;
-      name = protocol ? vhost_frontend_protocol_feature_name (bit) : feature_name (device, bit);
-      printf ("%-19s %2u  %s\n", margin, bit, name != NULL ? name : "(no known name)");
-      margin = "";
+      self->config = device_config_read (frontend, &config_error);
+      if (self->config == NULL)
+        self->config_error = g_strdup (config_error->message);
     }
+  vhost_frontend_disconnect (frontend);
+
+  self->device = opt_device;
+  if (self->device == NULL)
+    {
+      self->device = device_config_guess (self->features, self->protocol_features, self->config);
+      self->guessed = self->device != NULL;
+    }
+  self->is_block = g_strcmp0 (self->device, "block") == 0 && self->config != NULL;
+  if (self->is_block)
+    device_config_parse_block (self->config, self->features, &self->block);
+  return TRUE;
 }
 
-static void
-print_block (const struct virtio_blk_config *c, guint64 features)
-{
-  g_autofree char *size
-      = g_format_size_full (GUINT64_FROM_LE (c->capacity) * 512, G_FORMAT_SIZE_IEC_UNITS);
-
-#define HAS(name) ((features >> VIRTIO_BLK_F_##name & 1) != 0)
-  printf ("%-19s %s (%" G_GUINT64_FORMAT " sectors of 512 bytes)%s\n", "capacity", size,
-          (guint64) GUINT64_FROM_LE (c->capacity), HAS (RO) ? ", read-only" : "");
-  if (HAS (BLK_SIZE))
-    printf ("%-19s %u bytes\n", "block size", GUINT32_FROM_LE (c->blk_size));
-  if (HAS (SEG_MAX))
-    printf ("%-19s %u\n", "segments", GUINT32_FROM_LE (c->seg_max));
-  if (HAS (TOPOLOGY))
-    printf ("%-19s physical block 2^%u blocks, minimum I/O %u, optimal I/O %u blocks\n", "topology",
-            c->physical_block_exp, GUINT16_FROM_LE (c->min_io_size),
-            GUINT32_FROM_LE (c->opt_io_size));
-  if (HAS (CONFIG_WCE))
-    printf ("%-19s %s\n", "write cache", c->wce ? "writeback" : "writethrough");
-  if (HAS (MQ))
-    printf ("%-19s %u\n", "queues (device)", GUINT16_FROM_LE (c->num_queues));
-  if (HAS (DISCARD))
-    printf ("%-19s %u sectors in %u segments\n", "discard at most",
-            GUINT32_FROM_LE (c->max_discard_sectors), GUINT32_FROM_LE (c->max_discard_seg));
-  if (HAS (WRITE_ZEROES))
-    printf ("%-19s %u sectors in %u segments%s\n", "write zeroes at most",
-            GUINT32_FROM_LE (c->max_write_zeroes_sectors),
-            GUINT32_FROM_LE (c->max_write_zeroes_seg),
-            c->write_zeroes_may_unmap ? ", may unmap" : "");
-}
-
-static void
-add_member_int (JsonBuilder *builder, const char *name, gint64 value)
-{
-  json_builder_set_member_name (builder, name);
-  json_builder_add_int_value (builder, value);
-}
-
-static void
-add_member_string (JsonBuilder *builder, const char *name, const char *value)
-{
-  json_builder_set_member_name (builder, name);
-  if (value != NULL)
-    json_builder_add_string_value (builder, value);
-  else
-    json_builder_add_null_value (builder);
-}
-
-static void
-add_bits (JsonBuilder *builder, const char *member, guint64 bits, const char *device,
-          gboolean protocol)
-{
-  g_autofree char *hex = g_strdup_printf ("0x%" G_GINT64_MODIFIER "x", bits);
-  g_autofree char *names = g_strconcat (member, "-names", NULL);
-
-  add_member_string (builder, member, hex); /* a JSON number has no 64 bits */
-  json_builder_set_member_name (builder, names);
-  json_builder_begin_array (builder);
-  for (guint bit = 0; bit < 64; bit++)
-    if (bits >> bit & 1)
-      {
-        const char *name
-            = protocol ? vhost_frontend_protocol_feature_name (bit) : feature_name (device, bit);
-        g_autofree char *number = g_strdup_printf ("bit %u", bit);
-
-        json_builder_add_string_value (builder, name != NULL ? name : number);
-      }
-  json_builder_end_array (builder);
-}
-
-static void
-add_block (JsonBuilder *builder, const struct virtio_blk_config *c)
-{
-  json_builder_set_member_name (builder, "block");
-  json_builder_begin_object (builder);
-  add_member_int (builder, "capacity", GUINT64_FROM_LE (c->capacity) * 512);
-  add_member_int (builder, "block-size", GUINT32_FROM_LE (c->blk_size));
-  add_member_int (builder, "seg-max", GUINT32_FROM_LE (c->seg_max));
-  add_member_int (builder, "num-queues", GUINT16_FROM_LE (c->num_queues));
-  add_member_int (builder, "write-cache", c->wce);
-  add_member_int (builder, "max-discard-sectors", GUINT32_FROM_LE (c->max_discard_sectors));
-  add_member_int (builder, "max-discard-segments", GUINT32_FROM_LE (c->max_discard_seg));
-  add_member_int (builder, "max-write-zeroes-sectors",
-                  GUINT32_FROM_LE (c->max_write_zeroes_sectors));
-  add_member_int (builder, "max-write-zeroes-segments", GUINT32_FROM_LE (c->max_write_zeroes_seg));
-  json_builder_end_object (builder);
-}
-
-/* The space's bytes up to the last that is not zero: its true length cannot be asked for. */
-static GBytes *
-read_config (VhostFrontend *frontend)
-{
-  GBytes *all = vhost_frontend_get_config (frontend, 0, CONFIG_SHOWN, NULL);
-  const guint8 *data;
-  gsize size;
-  GBytes *used;
-
-  if (all == NULL)
-    return NULL;
-  data = g_bytes_get_data (all, &size);
-  while (size > 0 && data[size - 1] == 0)
-    size--;
-  used = g_bytes_new_from_bytes (all, 0, size);
-  g_bytes_unref (all);
-  return used;
-}
-
+/* The bytes in hexadecimal digits, without the zeros at the end: back-ends pad. */
 static char *
-hex_of (GBytes *bytes)
+format_config (GBytes *config)
 {
   GString *text = g_string_new (NULL);
   gsize size;
-  const guint8 *data = g_bytes_get_data (bytes, &size);
+  const guint8 *data = g_bytes_get_data (config, &size);
 
+  while (size > 0 && data[size - 1] == 0)
+    size--;
   for (gsize i = 0; i < size; i++)
     g_string_append_printf (text, "%02x", data[i]);
   return g_string_free (text, FALSE);
 }
 
-int
-verb_probe (int argc, char **argv)
+static const char *
+get_bit_name (const Probe *self, guint bit, gboolean protocol)
 {
-  g_autoptr (VhostFrontend) frontend = vhost_frontend_new ();
+  return protocol ? vhost_frontend_protocol_feature_name (bit)
+                  : vhost_frontend_feature_name (self->device, bit);
+}
+
+/* Bits 0 to 23 and 50 to 63 belong to the device type (VIRTIO 1.3, 2.2). */
+static const char *
+get_nameless_bit (guint bit, gboolean protocol)
+{
+  return !protocol && (bit <= 23 || bit >= 50) ? "(a bit of the device type)" : "(not known)";
+}
+
+static void
+print_bits (const Probe *self, const char *label, guint64 bits, gboolean protocol)
+{
+  if (bits == 0)
+    printf (LABEL "none\n", label);
+  for (guint bit = 0; bit < 64; bit++)
+    {
+      const char *name;
+
+      if ((bits & BIT (bit)) == 0)
+        continue;
+      name = get_bit_name (self, bit, protocol);
+      printf (LABEL "%2u  %s\n", label, bit,
+              name != NULL ? name : get_nameless_bit (bit, protocol));
+      label = "";
+    }
+}
+
+static void
+print_block (const Probe *self)
+{
+  const BlockConfig *block = &self->block;
+#define HAS(bit) ((self->features & BIT (BLOCK_##bit)) != 0)
+
+  if (block->n_sectors <= G_MAXUINT64 / 512)
+    {
+      g_autofree char *size = vhostctl_format_size (block->n_sectors * 512);
+
+      printf (LABEL "%s (%" G_GUINT64_FORMAT " sectors of 512 bytes)%s\n", "capacity", size,
+              block->n_sectors, HAS (RO) ? ", read-only" : "");
+    }
+  else
+    printf (LABEL "%" G_GUINT64_FORMAT " sectors of 512 bytes, which is absurd\n", "capacity",
+            block->n_sectors);
+  if (HAS (BLK_SIZE))
+    printf (LABEL "%u bytes\n", "block size", block->block_size);
+  if (HAS (SEG_MAX))
+    printf (LABEL "at most %u in a request\n", "segments", block->seg_max);
+  if (HAS (SIZE_MAX))
+    printf (LABEL "at most %u bytes\n", "segment size", block->size_max);
+  if (HAS (TOPOLOGY))
+    {
+      printf (LABEL "physical block 2^%u blocks, alignment offset %u\n", "topology",
+              block->physical_block_exp, block->alignment_offset);
+      printf (LABEL "minimum I/O %u blocks, optimal %u\n", "", block->min_io_size,
+              block->opt_io_size);
+    }
+  if (HAS (CONFIG_WCE))
+    printf (LABEL "%s, the driver may change it\n", "cache",
+            block->write_cache != 0 ? "writeback" : "writethrough");
+  if (HAS (MQ))
+    printf (LABEL "%u\n", "queues of the disk", block->n_queues);
+  if (HAS (DISCARD))
+    printf (LABEL "at most %u sectors in each of %u segments, aligned to %u sectors\n", "discard",
+            block->max_discard_sectors, block->max_discard_segments, block->discard_alignment);
+  if (HAS (WRITE_ZEROES))
+    printf (LABEL "at most %u sectors in each of %u segments%s\n", "write zeroes",
+            block->max_write_zeroes_sectors, block->max_write_zeroes_segments,
+            block->write_zeroes_may_unmap ? ", may deallocate" : "");
+#undef HAS
+}
+
+static void
+print_words (const Probe *self)
+{
+  if (self->pid > 0)
+    printf (LABEL "%s (pid %d)\n", "back-end", self->peer_name != NULL ? self->peer_name : "?",
+            self->pid);
+  else
+    printf (LABEL "a process that cannot be seen from here\n", "back-end");
+  if (self->device == NULL)
+    printf (LABEL "unknown; --device=TYPE gives its bits their names\n", "device");
+  else
+    printf (LABEL "%s%s\n", "device", self->device, self->guessed ? " (guessed)" : "");
+  if ((self->protocol_features & BIT (PROTOCOL_MQ)) != 0)
+    printf (LABEL "at most %u\n", "queues", self->max_queues);
+  else
+    printf (LABEL "as the device type has it (no MQ)\n", "queues");
+  printf (LABEL "%" G_GUINT64_FORMAT "\n", "memory slots", self->max_memory_slots);
+  if (self->is_block)
+    print_block (self);
+  else if (self->config != NULL)
+    {
+      g_autofree char *text = format_config (self->config);
+
+      printf (LABEL "%s\n", "configuration", *text != '\0' ? text : "all zero");
+    }
+  if (self->config_error != NULL)
+    printf (LABEL "not readable: %s\n", "configuration", self->config_error);
+  print_bits (self, "features", self->features, FALSE);
+  print_bits (self, "protocol features", self->protocol_features, TRUE);
+}
+
+static void
+add_bits (const Probe *self, JsonBuilder *builder, const char *member, guint64 bits,
+          gboolean protocol)
+{
+  /* As text: many readers' numbers have 53 bits. */
+  g_autofree char *hex = g_strdup_printf ("0x%" G_GINT64_MODIFIER "x", bits);
+  g_autofree char *names = g_strconcat (member, "-names", NULL);
+
+  vhostctl_json_string (builder, member, hex);
+  vhostctl_json_begin_array (builder, names);
+  for (guint bit = 0; bit < 64; bit++)
+    {
+      const char *name = get_bit_name (self, bit, protocol);
+      g_autofree char *number = g_strdup_printf ("bit-%u", bit);
+
+      if ((bits & BIT (bit)) != 0)
+        json_builder_add_string_value (builder, name != NULL ? name : number);
+    }
+  json_builder_end_array (builder);
+}
+
+static void
+add_block (const Probe *self, JsonBuilder *builder)
+{
+  const BlockConfig *block = &self->block;
+
+  vhostctl_json_begin_object (builder, "block");
+  vhostctl_json_int (builder, "sectors", block->n_sectors);
+  vhostctl_json_boolean (builder, "read-only", (self->features & BIT (BLOCK_RO)) != 0);
+  vhostctl_json_int (builder, "block-size", block->block_size);
+  vhostctl_json_int (builder, "segments-max", block->seg_max);
+  vhostctl_json_int (builder, "segment-size-max", block->size_max);
+  vhostctl_json_int (builder, "physical-block-exp", block->physical_block_exp);
+  vhostctl_json_int (builder, "alignment-offset", block->alignment_offset);
+  vhostctl_json_int (builder, "minimum-io-blocks", block->min_io_size);
+  vhostctl_json_int (builder, "optimal-io-blocks", block->opt_io_size);
+  vhostctl_json_boolean (builder, "write-cache", block->write_cache != 0);
+  vhostctl_json_int (builder, "queues", block->n_queues);
+  vhostctl_json_int (builder, "discard-sectors-max", block->max_discard_sectors);
+  vhostctl_json_int (builder, "discard-segments-max", block->max_discard_segments);
+  vhostctl_json_int (builder, "discard-alignment", block->discard_alignment);
+  vhostctl_json_int (builder, "write-zeroes-sectors-max", block->max_write_zeroes_sectors);
+  vhostctl_json_int (builder, "write-zeroes-segments-max", block->max_write_zeroes_segments);
+  vhostctl_json_boolean (builder, "write-zeroes-may-unmap", block->write_zeroes_may_unmap);
+  json_builder_end_object (builder);
+}
+
+static void
+print_json (const Probe *self)
+{
+  g_autoptr (JsonBuilder) builder = json_builder_new ();
+  g_autofree char *socket_path = vhostctl_make_printable (self->socket_path);
+  g_autofree char *config = self->config != NULL ? format_config (self->config) : NULL;
+
+  vhostctl_json_begin_object (builder, NULL);
+  vhostctl_json_string (builder, "socket", socket_path);
+  vhostctl_json_int (builder, "peer-pid", (guint64) MAX (self->pid, 0));
+  vhostctl_json_string (builder, "peer-name", self->peer_name);
+  vhostctl_json_string (builder, "device", self->device);
+  vhostctl_json_boolean (builder, "device-guessed", self->guessed);
+  vhostctl_json_int (builder, "queues-max", self->max_queues);
+  vhostctl_json_int (builder, "memory-slots-max", self->max_memory_slots);
+  add_bits (self, builder, "features", self->features, FALSE);
+  add_bits (self, builder, "protocol-features", self->protocol_features, TRUE);
+  vhostctl_json_string (builder, "config", config);
+  if (self->is_block)
+    add_block (self, builder);
+  json_builder_end_object (builder);
+  vhostctl_json_print (builder);
+}
+
+int
+vhostctl_probe (int argc, char **argv)
+{
+  g_auto (Probe) probe = { 0 };
   g_autoptr (GError) error = NULL;
-  g_autoptr (GBytes) config = NULL;
-  g_autofree char *peer = NULL;
-  struct virtio_blk_config block;
-  const char *device;
-  gboolean is_block;
-  guint64 features, protocol;
 
-  if (!parse_options ("probe", "Shows what a vhost-user back-end offers.", entries, &argc, &argv))
+  if (!vhostctl_parse_options ("probe", "Shows what the back-end behind a socket offers.", entries,
+                               &argc, &argv))
     return EXIT_USAGE;
-  /* The configuration space is only there once its bit has been acked. */
-  if (!vhost_frontend_connect (frontend, argv[1], &error)
-      || !vhost_frontend_negotiate (frontend, G_GUINT64_CONSTANT (1) << 32,
-                                    1u << PROTOCOL_CONFIG | 1 | 1u << 15, &error))
+  if (opt_device != NULL && !g_utf8_validate (opt_device, -1, NULL))
     {
-      complain ("probe", "%s", error->message);
-      return 1;
+      vhostctl_complain ("probe", "the device type is no text");
+      return EXIT_USAGE;
     }
-  features = vhost_frontend_get_offered_features (frontend);
-  protocol = vhost_frontend_get_offered_protocol_features (frontend);
-  if (protocol >> PROTOCOL_CONFIG & 1)
-    config = read_config (frontend);
-  device = opt_device != NULL ? opt_device : guess_device (frontend, config != NULL);
-  is_block = g_strcmp0 (device, "block") == 0 && config != NULL
-             && read_block_config (frontend, &block, NULL);
-  peer = process_name (vhost_frontend_get_peer_pid (frontend));
 
+  probe.socket_path = argv[1];
+  if (!probe_ask (&probe, &error))
+    {
+      vhostctl_complain ("probe", "%s", error->message);
+      return EXIT_FAILURE;
+    }
   if (opt_json)
-    {
-      g_autoptr (JsonBuilder) builder = json_builder_new ();
-
-      json_builder_begin_object (builder);
-      add_member_string (builder, "socket", argv[1]);
-      add_member_int (builder, "peer-pid", vhost_frontend_get_peer_pid (frontend));
-      add_member_string (builder, "peer-name", peer);
-      add_member_string (builder, "device", device);
-      add_member_int (builder, "max-queues", vhost_frontend_get_max_queues (frontend));
-      add_member_int (builder, "max-memory-slots", vhost_frontend_get_max_memory_slots (frontend));
-      add_bits (builder, "features", features, device, FALSE);
-      add_bits (builder, "protocol-features", protocol, NULL, TRUE);
-      if (config != NULL)
-        {
-          g_autofree char *hex = hex_of (config);
-
-          add_member_string (builder, "config", hex);
-        }
-      if (is_block)
-        add_block (builder, &block);
-      json_builder_end_object (builder);
-      print_json (builder);
-      return 0;
-    }
-
-  printf ("%-19s %s", "back-end", peer != NULL ? peer : "unknown");
-  printf (" (pid %d)\n", vhost_frontend_get_peer_pid (frontend));
-  printf ("%-19s %s%s\n", "device", device != NULL ? device : "unknown",
-          device != NULL && opt_device == NULL ? " (guessed from its features)" : "");
-  printf ("%-19s %u\n", "queues", vhost_frontend_get_max_queues (frontend));
-  printf ("%-19s %" G_GUINT64_FORMAT "\n", "memory slots",
-          vhost_frontend_get_max_memory_slots (frontend));
-  if (is_block)
-    print_block (&block, features);
-  else if (config != NULL)
-    {
-      g_autofree char *hex = hex_of (config);
-
-      printf ("%-19s %s\n", "configuration", *hex != '\0' ? hex : "all zero");
-    }
-  print_bits ("features", features, device, FALSE);
-  print_bits ("protocol features", protocol, NULL, TRUE);
-  return 0;
+    print_json (&probe);
+  else
+    print_words (&probe);
+  return EXIT_SUCCESS;
 }

@@ -1,30 +1,33 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the verbs share: exit codes and the shape of a verb. Each verb is a file of its own. */
+/* What the verbs share: the shape of a verb, options, numbers, JSON. Must not know a device. */
 #pragma once
 
 #include <json-glib/json-glib.h>
-#include <libvhostd.h>
 
 #define EXIT_USAGE 2
 
 /* A verb gets its own arguments, argv[0] being its name; returns the exit status. */
-int verb_bench (int argc, char **argv);
-int verb_probe (int argc, char **argv);
+int vhostctl_bench (int argc, char **argv);
+int vhostctl_probe (int argc, char **argv);
 
 /* "vhostctl VERB: text" on stderr. */
-void complain (const char *verb, const char *format, ...) G_GNUC_PRINTF (2, 3);
-/* Parses a verb's options: FALSE: the error has been told, exit with EXIT_USAGE. */
-gboolean parse_options (const char *verb, const char *summary, const GOptionEntry *entries,
-                        int *argc, char ***argv);
-/* "64M" to bytes: K, M, G, T are powers of 1024. */
-gboolean parse_size (const char *text, guint64 *size);
-void print_json (JsonBuilder *builder);
-/* Command name of a process; NULL: not known. (transfer full) */
-char *process_name (int pid);
+void vhostctl_complain (const char *verb, const char *format, ...) G_GNUC_PRINTF (2, 3);
+/* Parses a verb's options. FALSE: what is wrong has been told, exit with EXIT_USAGE. */
+gboolean vhostctl_parse_options (const char *verb, const char *summary, const GOptionEntry *entries,
+                                 int *argc, char ***argv);
+/* "64M" to bytes: K, M, G, T are powers of 1024. FALSE: no such number. */
+gboolean vhostctl_parse_size (const char *text, guint64 *size);
+/* "4 KiB", "1.5 GiB"; (transfer full) */
+char *vhostctl_format_size (guint64 size);
+/* @text fit for a terminal and for JSON, whatever bytes it has; (transfer full) */
+char *vhostctl_make_printable (const char *text);
 
-/* virtio-blk's configuration space (VIRTIO 1.3, 5.2.4), as far as @bytes has it; the rest is zero.
- */
-#include <linux/virtio_blk.h>
-gboolean read_block_config (VhostFrontend *frontend, struct virtio_blk_config *config,
-                            GError **error);
+void vhostctl_json_int (JsonBuilder *builder, const char *name, guint64 value);
+void vhostctl_json_double (JsonBuilder *builder, const char *name, double value);
+void vhostctl_json_boolean (JsonBuilder *builder, const char *name, gboolean value);
+/* @value (nullable) */
+void vhostctl_json_string (JsonBuilder *builder, const char *name, const char *value);
+void vhostctl_json_begin_object (JsonBuilder *builder, const char *name);
+void vhostctl_json_begin_array (JsonBuilder *builder, const char *name);
+void vhostctl_json_print (JsonBuilder *builder);
