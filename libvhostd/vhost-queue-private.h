@@ -148,6 +148,13 @@ void vhost_queue_finish (VhostQueue *self,
 /* Finishes what was completed on other threads. */
 void vhost_queue_collect_remote (VhostQueue *self);
 
+/* Between the queue's two files. */
+void vhost_queue_map_free (VhostQueueMap *map);
+/* Runs *@slot, if there is one, and empties it. */
+void vhost_queue_run_task (VhostTask **slot);
+/* Nothing is in flight any more: the stop can end. */
+void vhost_queue_drained (VhostQueue *self);
+
 static inline gboolean
 vhost_queue_has_available (VhostQueue *self)
 {

@@ -1,14 +1,13 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A virtqueue: the pool of chains, the pass that serves requests, the decision to call the driver,
- * and what happens to requests when the ring stops, breaks or gets another memory map. Must not
- * know workers, back-ends or sessions: what must travel upwards goes through the hooks.
+/* A virtqueue: its start, its stop, and what happens to requests when the ring breaks or gets another
+ * memory map. The hot half is vhost-queue-pass.c. Must not know workers, back-ends or sessions: what
+ * must travel upwards goes through the hooks.
  *
- * How it works: everything here belongs to one thread, the queue's worker. A pass
- * (vhost_queue_serve) lets the back-end pop at most VHOST_QUEUE_BUDGET chains. A completion writes
- * its used entry at once; the driver sees it (publish) at the first completion of a pass, for
- * latency, and at the pass's end, for throughput. Each chain counts in the map that it was
- * translated with, so a map that was replaced lives until its last request ends. */
+ * How it works: everything here belongs to one thread, the queue's worker. Each chain counts in the
+ * map that it was translated with, so a map that was replaced lives until its last request ends. A
+ * stop takes no new requests and ends when none is in flight; a session that cannot wait abandons the
+ * queue, which then lives, without touching the ring, until its last request ends. */
 #include "config.h"
 
 #include "vhost-queue.h"
@@ -21,13 +20,6 @@
 
 /* Overflow segments in use at once: 2 MiB of vectors. A chain alone never needs more. */
 #define SEGMENT_BUDGET (128u * 1024)
-
-/* Within a pass the driver sees completions in groups of so many: a driver that is awake goes on
- * meanwhile. Whether it must be called is asked at the pass's first completion and at its end only.
- */
-#ifndef EXPOSE_EVERY
-#define EXPOSE_EVERY 4
-#endif
 
 /**
  * VhostQueue:
@@ -55,8 +47,8 @@ static GParamSpec *properties[N_PROPS];
 
 G_DEFINE_FINAL_TYPE (VhostQueue, vhost_queue, G_TYPE_OBJECT)
 
-static void
-map_free (VhostQueueMap *map)
+void
+vhost_queue_map_free (VhostQueueMap *map)
 {
   vhost_memory_unref (map->memory);
   g_free (map);
@@ -87,13 +79,13 @@ vhost_queue_finalize (GObject *object)
 
   drop_free_chains (self);
   g_free (self->free_chains);
-  g_clear_pointer (&self->map, map_free);
+  g_clear_pointer (&self->map, vhost_queue_map_free);
   while (self->old_maps != NULL)
     {
       VhostQueueMap *map = self->old_maps;
 
       self->old_maps = map->next;
-      map_free (map);
+      vhost_queue_map_free (map);
     }
   vhost_ring_clear (&self->ring);
   vhost_fd_clear (&self->kick_fd);
@@ -235,7 +227,7 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
     }
 
   if (self->map != NULL)
-    map_free (self->map);
+    vhost_queue_map_free (self->map);
   map = g_new0 (VhostQueueMap, 1);
   map->memory = vhost_memory_ref (memory);
   self->map = map;
@@ -263,8 +255,8 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   return TRUE;
 }
 
-static void
-run_task (VhostTask **slot)
+void
+vhost_queue_run_task (VhostTask **slot)
 {
   VhostTask *task = *slot;
 
@@ -275,15 +267,15 @@ run_task (VhostTask **slot)
 
 /* Nothing is in flight any more: the driver sees the last entries, then the ring is left alone (S1,
  * S2). */
-static void
-drained (VhostQueue *self)
+void
+vhost_queue_drained (VhostQueue *self)
 {
   vhost_queue_flush (self);
   set_state (self, VHOST_QUEUE_STATE_STOPPED);
   drop_free_chains (self);
-  g_clear_pointer (&self->map, map_free);
+  g_clear_pointer (&self->map, vhost_queue_map_free);
   self->ring.memory = NULL;
-  run_task (&self->stopped);
+  vhost_queue_run_task (&self->stopped);
 }
 
 void
@@ -292,12 +284,12 @@ vhost_queue_stop (VhostQueue *self, VhostTask *stopped)
   self->stopped = stopped;
   if (self->map == NULL)
     {
-      run_task (&self->stopped);
+      vhost_queue_run_task (&self->stopped);
       return;
     }
   set_state (self, VHOST_QUEUE_STATE_DRAINING);
   if (self->in_flight == 0)
-    drained (self);
+    vhost_queue_drained (self);
 }
 
 guint32
@@ -314,23 +306,6 @@ vhost_queue_set_enabled (VhostQueue *self, gboolean enabled)
   self->enabled = enabled;
   if (state == VHOST_QUEUE_STATE_STARTED || state == VHOST_QUEUE_STATE_ENABLED)
     set_state (self, enabled ? VHOST_QUEUE_STATE_ENABLED : VHOST_QUEUE_STATE_STARTED);
-}
-
-/* The map of a request that has ended. */
-static void
-release_map (VhostQueue *self, VhostQueueMap *map)
-{
-  if (--map->in_flight > 0 || map == self->map)
-    return;
-  for (VhostQueueMap **link = &self->old_maps; *link != NULL; link = &(*link)->next)
-    if (*link == map)
-      {
-        *link = map->next;
-        map_free (map);
-        break;
-      }
-  if (self->old_maps == NULL)
-    run_task (&self->released);
 }
 
 void
@@ -358,11 +333,11 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
           vhost_queue_break (self, g_steal_pointer (&error));
         }
       if (old->in_flight == 0)
-        map_free (old);
+        vhost_queue_map_free (old);
     }
   self->released = released;
   if (self->old_maps == NULL)
-    run_task (&self->released);
+    vhost_queue_run_task (&self->released);
 }
 
 void
@@ -392,7 +367,7 @@ vhost_queue_abandon (VhostQueue *self)
   if (self->in_flight > 0)
     g_object_ref (self);
   else
-    g_clear_pointer (&self->map, map_free);
+    g_clear_pointer (&self->map, vhost_queue_map_free);
 }
 
 void
@@ -409,269 +384,6 @@ vhost_queue_break (VhostQueue *self, GError *error)
       self->hooks.error (self, error, self->owner);
     }
   g_error_free (error);
-}
-
-static void
-check_memory (VhostQueue *self)
-{
-  if (G_UNLIKELY (self->map != NULL && vhost_memory_is_poisoned (self->map->memory)))
-    vhost_queue_break (self, g_error_new (VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
-                                          "queue %u: a file behind the guest's memory became "
-                                          "shorter; the front-end must not truncate it",
-                                          self->index));
-}
-
-static void
-publish (VhostQueue *self)
-{
-  self->dirty = FALSE;
-  if (!self->ring.ops->publish (&self->ring))
-    {
-      vhost_queue_count (&self->counters.calls_suppressed, 1);
-      return;
-    }
-  if (self->call_fd >= 0)
-    vhost_fd_notify (self->call_fd);
-  else if (self->hooks.call != NULL)
-    self->hooks.call (self, self->owner);
-  else
-    return; /* V40: the front-end polls */
-  vhost_queue_count (&self->counters.calls, 1);
-}
-
-/**
- * vhost_queue_flush:
- * @self: a queue
- *
- * Shows the driver what was completed so far and calls it if it wants that. The end of a pass does
- * this by itself; a back-end that works long within one pass may do it earlier.
- *
- * Thread: worker.
- *
- * Since: 0.1
- */
-void
-vhost_queue_flush (VhostQueue *self)
-{
-  self->announced = FALSE;
-  if (self->dirty && !self->silent)
-    publish (self);
-}
-
-/* Nothing is in flight: was somebody waiting for that? May be the end of @self. */
-static void
-idle (VhostQueue *self)
-{
-  if (G_UNLIKELY (self->abandoned))
-    {
-      if (self->map != NULL)
-        {
-          g_clear_pointer (&self->map, map_free);
-          g_object_unref (self); /* of vhost_queue_abandon () */
-        }
-    }
-  else if (G_UNLIKELY (vhost_queue_get_state (self) == VHOST_QUEUE_STATE_DRAINING))
-    drained (self);
-}
-
-gboolean
-vhost_queue_serve (VhostQueue *self)
-{
-  gboolean again;
-
-  self->budget = VHOST_QUEUE_BUDGET;
-  self->more = FALSE;
-  self->starved = FALSE;
-  check_memory (self);
-  if (G_UNLIKELY (!self->accepting))
-    {
-      vhost_queue_flush (self);
-      return FALSE;
-    }
-  vhost_queue_kicks_off (self);
-  self->in_pass = TRUE;
-  self->hooks.process (self, self->owner);
-  self->in_pass = FALSE;
-  vhost_queue_flush (self);
-  check_memory (self);
-  vhost_queue_count (&self->counters.passes, 1);
-  VHOST_PROBE3 (pass, self->index, VHOST_QUEUE_BUDGET - self->budget, self->in_flight);
-  again = self->more && self->accepting;
-  if (G_UNLIKELY (self->in_flight == 0))
-    idle (self);
-  return again;
-}
-
-/**
- * vhost_queue_pop:
- * @self: a queue
- *
- * Takes the next request. %NULL ends the batch: nothing is there, or the pass has had its share and
- * the queue will be served again without a kick.
- *
- * Thread: worker, within #VhostBackendClass.process_queue, or any time on that thread.
- *
- * Returns: (transfer none) (nullable): a chain, valid until it is completed
- *
- * Since: 0.1
- */
-VhostChain *
-vhost_queue_pop (VhostQueue *self)
-{
-  VhostChain *chain;
-  GError *error = NULL;
-
-  if (G_UNLIKELY (!self->accepting))
-    return NULL;
-  if (G_UNLIKELY (self->budget == 0))
-    {
-      if (self->in_pass)
-        {
-          self->more = self->ring.ops->has_available (&self->ring);
-          return NULL;
-        }
-      self->budget = VHOST_QUEUE_BUDGET; /* a pop outside a pass has no share to keep */
-    }
-
-  if (G_LIKELY (self->n_free_chains > 0))
-    chain = self->free_chains[--self->n_free_chains];
-  else if (self->n_chains < self->ring.size)
-    {
-      chain = vhost_chain_new (self, self->chain_data_size);
-      self->n_chains++;
-    }
-  else
-    return NULL; /* every head is in flight */
-
-  switch (self->ring.ops->pop (&self->ring, chain, &error))
-    {
-    case VHOST_RING_TAKEN:
-      chain->in_flight = TRUE;
-      chain->map = self->map;
-      self->map->in_flight++;
-      self->in_flight++;
-      self->budget--;
-      vhost_queue_count (&self->counters.requests, 1);
-      vhost_queue_count (&self->counters.bytes_in, chain->readable_size);
-      return chain;
-    case VHOST_RING_AGAIN:
-      self->starved = TRUE;
-      break;
-    case VHOST_RING_VIOLATION:
-      g_prefix_error (&error, "queue %u: ", self->index);
-      vhost_queue_break (self, error);
-      break;
-    case VHOST_RING_EMPTY:
-    default:
-      break;
-    }
-  self->segments_left += vhost_chain_recycle (chain);
-  self->free_chains[self->n_free_chains++] = chain;
-  return NULL;
-}
-
-void
-vhost_queue_finish (VhostQueue *self, VhostChain *chain)
-{
-  VhostQueueMap *map = chain->map;
-
-  chain->in_flight = FALSE;
-  if (G_LIKELY (!self->silent))
-    {
-      self->ring.ops->push (&self->ring, chain, chain->completed_length);
-      vhost_queue_count (&self->counters.completed, 1);
-      vhost_queue_count (&self->counters.bytes_out, chain->completed_length);
-      self->dirty = TRUE;
-      if (!self->announced)
-        {
-          /* The first of a pass goes out at once; of the others the pass's end takes care, or, when
-           * the completion comes from elsewhere, the worker's next flush. */
-          self->announced = TRUE;
-          if (!self->in_pass)
-            self->hooks.wake (self);
-          publish (self);
-        }
-      else if (++self->unexposed >= EXPOSE_EVERY)
-        {
-          self->unexposed = 0;
-          self->ring.ops->expose (&self->ring);
-        }
-    }
-  self->segments_left += vhost_chain_recycle (chain);
-  /* acquire: pairs with the release in vhost_chain_unref () of a holder on another thread */
-  if (G_LIKELY (atomic_load_explicit (&chain->ref_count, memory_order_acquire) == 1))
-    self->free_chains[self->n_free_chains++] = chain;
-  else
-    {
-      /* Someone still holds it: it is theirs now, the pool makes another one. */
-      self->n_chains--;
-      vhost_chain_unref (chain);
-    }
-  self->in_flight--;
-  release_map (self, map);
-  if (G_LIKELY (self->in_flight > 0 && !self->starved))
-    return;
-  if (self->starved)
-    {
-      self->starved = FALSE;
-      self->more = TRUE;
-      if (!self->in_pass)
-        self->hooks.wake (self);
-    }
-  if (self->in_flight == 0 && !self->in_pass)
-    idle (self);
-}
-
-void
-vhost_queue_collect_remote (VhostQueue *self)
-{
-  /* acquire: pairs with the release of the push in vhost_chain_complete () */
-  VhostChain *chain = atomic_exchange_explicit (&self->remote, NULL, memory_order_acquire);
-  VhostChain *oldest_first = NULL;
-
-  while (chain != NULL)
-    {
-      VhostChain *next = chain->remote_next;
-
-      chain->remote_next = oldest_first;
-      oldest_first = chain;
-      chain = next;
-    }
-  if (oldest_first == NULL)
-    return;
-  g_object_ref (self); /* the last one of an abandoned queue lets it go */
-  while (oldest_first != NULL)
-    {
-      chain = oldest_first;
-      oldest_first = chain->remote_next;
-      vhost_queue_finish (self, chain);
-    }
-  g_object_unref (self);
-}
-
-void
-vhost_queue_kicks_off (VhostQueue *self)
-{
-  if (self->kicks_wanted && self->accepting)
-    {
-      self->kicks_wanted = FALSE;
-      self->ring.ops->kicks_off (&self->ring);
-    }
-}
-
-gboolean
-vhost_queue_kicks_on (VhostQueue *self)
-{
-  if (self->kicks_wanted || !self->accepting)
-    return FALSE;
-  if (self->kick_fd < 0)
-    {
-      /* V40: nobody will kick, say so and look again. */
-      self->ring.ops->kicks_off (&self->ring);
-      return self->ring.ops->has_available (&self->ring);
-    }
-  self->kicks_wanted = TRUE;
-  return self->ring.ops->kicks_on (&self->ring);
 }
 
 /**

@@ -138,6 +138,26 @@ raw_count_sessions (LiveDevice *device)
   return n;
 }
 
+guint
+raw_count_idle_fds (LiveDevice *device)
+{
+  guint max_sessions;
+
+  /* Back-ends and their workers are made when they are first needed, and stay. */
+  g_object_get (device->daemon, "max-sessions", &max_sessions, NULL);
+  {
+    g_autoptr (VhostFrontend) first = live_device_connect_queues (device, 1, 16);
+    g_autoptr (VhostFrontend) second
+        = max_sessions > 1 ? live_device_connect_queues (device, 1, 16) : NULL;
+
+    live_device_assert_echo (first, 0, "first");
+    if (second != NULL)
+      live_device_assert_echo (second, 0, "second");
+  }
+  LIVE_WAIT_FOR (raw_count_sessions (device) == 0);
+  return live_count_fds ();
+}
+
 gint64
 raw_cpu_time (void)
 {

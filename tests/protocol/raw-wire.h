@@ -119,6 +119,9 @@ int raw_memfd (gsize size, guint flags);
  */
 void raw_allow_two_sessions (LiveDevice *device, gpointer data);
 guint raw_count_sessions (LiveDevice *device);
+/* Descriptors open while nobody is connected, once everything that the daemon keeps has been made.
+ */
+guint raw_count_idle_fds (LiveDevice *device);
 /* CPU time of this process, in microseconds. */
 gint64 raw_cpu_time (void);
 

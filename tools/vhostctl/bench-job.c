@@ -1,405 +1,612 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One queue's load, in a thread of its own. It shares the machine with the back-end that it
- * measures, so the loop is as cheap as it can be: everything is allocated before, the clock is read
- * once for each batch of completions.
+/* The load of one queue, on a thread of its own. Must be cheap: it shares the machine with the
+ * back-end it measures. Nothing is allocated, locked or logged while it runs.
  *
- * How verify works: a block's content is made from the seed, its number and how often it was
- * written (its generation), so any block that was ever written can be checked later, and a lost,
- * torn or misplaced write is seen. No two requests touch one block at the same time. At the end
- * every block that was written is read back. */
-#include "config.h"
-
+ * How it works: all requests exist from the beginning, with header, data and status in guest memory.
+ * A round takes what is idle, fills it in, makes it available with one kick, and reaps all that is
+ * used; when nothing is, it sleeps until the device calls, or looks again. The clock is read once
+ * when a batch is submitted and once when one was reaped, before its data are looked at.
+ *
+ * Each queue has a slice of the disk's region for itself. With --verify it remembers, for each block
+ * of the slice, how often it was written (the generation, from which the pattern follows) and
+ * whether a request is under way: two at once on one block would leave its content open. */
 #include "bench.h"
 
+#include "bench-pattern.h"
+
+#include <errno.h>
 #include <linux/virtio_blk.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#define SECTOR 512
-#define HEADER_SIZE 16
-#define ALIGNMENT 4096
-/* A back-end that lets requests lie for so long is taken for dead. */
-#define STUCK_MS 10000
-#define BUSY_LOOKS 1024 /* between two looks at the stop flag */
+#define PAGE 4096
+#define LINE 64
+/* Longer than a disk may take for anything. */
+#define PATIENCE_NS (20 * G_GUINT64_CONSTANT (1000000000))
+#define WAIT_MS 100
+#define SPINS_PER_LOOK 4096
 
-struct _BenchRequest
+#define NO_STATUS 0xff
+#define UNDER_WAY 0x80000000u
+/* The first generation of another round would be taken for no content at all. */
+#define MAX_GENERATION (UNDER_WAY - 1)
+
+/* 16 bytes of header, then the status on a line of its own: the device writes there. */
+typedef struct
 {
-  VhostFrontendBuffer buffers[3]; /* header, data, status */
-  struct virtio_blk_outhdr *header;
-  guint8 *data;
-  guint8 *status;
+  struct virtio_blk_outhdr header;
+  guint8 padding[LINE - sizeof (struct virtio_blk_outhdr)];
+  _Atomic guint8 status;
+  guint8 padding_to_the_next[LINE - 1];
+} BenchFrame;
+
+typedef struct
+{
+  VhostFrontendBuffer *buffers; /* n_segments + 2 */
+  BenchFrame *frame;            /* in guest memory */
+  gpointer data;                /* in guest memory */
+  guint64 submitted_ns;
   guint64 block;
+  guint32 generation; /* of the data written or expected; 0: not known */
+  gboolean is_write;
+} BenchRequest;
+
+struct _BenchJob
+{
+  /* Read by the control thread now and then. */
+  _Atomic guint64 n_done;
+
+  const BenchOptions *options;
+  BenchRun *run;
+  VhostFrontendQueue *queue;
+  GThread *thread; /* (owned) (nullable) */
+  guint index;
+
+  BenchRequest *requests;       /* (owned) */
+  VhostFrontendBuffer *buffers; /* (owned) */
+  BenchRequest **idle;          /* (owned): a stack */
+  guint n_idle;
+  guint n_buffers;
+
+  BenchMode mode;
+  BenchPhase phase;
+  gboolean measuring;
+  guint64 n_left; /* to be submitted */
+  guint64 random_state;
+  guint64 first_sector;
+  guint64 n_blocks;
+  guint64 next_block;
+  guint32 *generations; /* (owned) (nullable): of each block, and UNDER_WAY */
+
   guint64 start_ns;
-  gboolean write;
+  guint64 start_cpu_ns;
+  guint64 start_kicks;
+  guint64 start_calls;
+  guint64 last_done_ns;
+  BenchResult result;
+  GError *error; /* (owned) (nullable) */
 };
 
-_Atomic (gboolean) bench_stop;
+static inline guint64
+get_clock (clockid_t clock)
+{
+  struct timespec time;
+
+  clock_gettime (clock, &time);
+  return (guint64) time.tv_sec * 1000000000 + (guint64) time.tv_nsec;
+}
 
 static inline guint64
-clock_ns (clockid_t clock)
+get_random (BenchJob *self)
 {
-  struct timespec now;
+  guint64 x = self->random_state += G_GUINT64_CONSTANT (0x9e3779b97f4a7c15);
 
-  clock_gettime (clock, &now);
-  return (guint64) now.tv_sec * 1000000000 + now.tv_nsec;
+  x = (x ^ (x >> 30)) * G_GUINT64_CONSTANT (0xbf58476d1ce4e5b9);
+  x = (x ^ (x >> 27)) * G_GUINT64_CONSTANT (0x94d049bb133111eb);
+  return x ^ (x >> 31);
 }
 
-/* xorshift64*: enough for choosing blocks. */
 static inline guint64
-next_random (guint64 *state)
+get_next (const BenchJob *self, guint64 block)
 {
-  *state ^= *state >> 12;
-  *state ^= *state << 25;
-  *state ^= *state >> 27;
-  return *state * G_GUINT64_CONSTANT (0x2545f4914f6cdd1d);
+  return block + 1 == self->n_blocks ? 0 : block + 1;
 }
 
-static void
-fill_pattern (const BenchJob *self, guint64 block, guint32 generation, guint64 *words)
+/* FALSE: there is no block left to read back. */
+static inline gboolean
+choose (BenchJob *self, guint64 *block, gboolean *is_write)
 {
-  guint64 state = self->options->seed * G_GUINT64_CONSTANT (0x9e3779b97f4a7c15)
-                  + block * G_GUINT64_CONSTANT (0xbf58476d1ce4e5b9) + generation + 1;
-
-  /* The first words say in clear what the block is: a mismatch can then be explained. */
-  words[0] = block;
-  words[1] = generation;
-  for (guint64 i = 2; i < self->options->block_size / 8; i++)
-    words[i] = state += G_GUINT64_CONSTANT (0x94d049bb133111eb);
-}
-
-static void
-check_pattern (BenchJob *self, guint64 block, const guint8 *data)
-{
-  guint32 generation = self->generations[block - self->first_block];
-  g_autofree guint64 *wanted = NULL;
-  guint64 found[2];
-
-  if (generation == 0)
-    return; /* never written: nothing is known of it */
-  wanted = g_malloc (self->options->block_size);
-  fill_pattern (self, block, generation, wanted);
-  self->verified++;
-  if (memcmp (wanted, data, self->options->block_size) == 0)
-    return;
-  memcpy (found, data, sizeof found);
-  if (self->mismatches++ < 5)
-    complain (
-        "bench",
-        "verify: the block at offset %" G_GUINT64_FORMAT " should be number %" G_GUINT64_FORMAT
-        ", generation %u; it begins as number %" G_GUINT64_FORMAT ", generation %" G_GUINT64_FORMAT,
-        block * self->options->block_size, block, generation, found[0], found[1]);
-}
-
-gsize
-bench_job_memory (const BenchOptions *options)
-{
-  gsize data = (options->block_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-
-  /* Data, headers and status bytes, the ring, indirect tables; and what alignment costs. */
-  return options->depth * (data + ALIGNMENT) + options->queue_size * (26 + 64 * 16) + 64 * 1024;
-}
-
-gboolean
-bench_job_prepare (BenchJob *self, VhostFrontend *frontend)
-{
-  const BenchOptions *o = self->options;
-
-  self->random = o->seed * 2654435761u + self->index * 40503u + 1;
-  self->requests = g_new0 (BenchRequest, o->depth);
-  latency_histogram_init (&self->latency);
-  if (o->verify)
+  switch (self->mode)
     {
-      self->generations = g_new0 (guint32, self->n_blocks);
-      self->busy_blocks = g_new0 (guint8, self->n_blocks);
-    }
-  for (guint i = 0; i < o->depth; i++)
-    {
-      BenchRequest *r = &self->requests[i];
-      /* Header and status apart from each other by a cache line: that is how drivers lay them out.
-       */
-      guint64 small = vhost_frontend_allocate (frontend, 128, 64);
-      guint64 data = vhost_frontend_allocate (frontend, o->block_size, ALIGNMENT);
-
-      if (small == 0 || data == 0)
+    case BENCH_READ:
+    case BENCH_WRITE:
+      *block = self->next_block;
+      self->next_block = get_next (self, *block);
+      *is_write = self->mode == BENCH_WRITE;
+      break;
+    case BENCH_READ_BACK:
+      while (self->next_block < self->n_blocks && self->generations[self->next_block] == 0)
+        self->next_block++;
+      if (self->next_block == self->n_blocks)
         return FALSE;
-      r->buffers[0] = (VhostFrontendBuffer){ small, HEADER_SIZE, FALSE };
-      r->buffers[1] = (VhostFrontendBuffer){ data, o->block_size, TRUE };
-      r->buffers[2] = (VhostFrontendBuffer){ small + 64, 1, TRUE };
-      r->header = vhost_frontend_get_memory (frontend, small, HEADER_SIZE);
-      r->data = vhost_frontend_get_memory (frontend, data, o->block_size);
-      r->status = vhost_frontend_get_memory (frontend, small + 64, 1);
-      memset (r->data, 0, o->block_size);
+      *block = self->next_block++;
+      *is_write = FALSE;
+      return TRUE;
+    case BENCH_RANDREAD:
+    case BENCH_RANDWRITE:
+    case BENCH_MIXED:
+    default:
+      /* The high half of the product: as even as a remainder, and no division. */
+      *block = (guint64) (((unsigned __int128) get_random (self) * self->n_blocks) >> 64);
+      *is_write = self->mode == BENCH_RANDWRITE
+                  || (self->mode == BENCH_MIXED
+                      && get_random (self) % 100 >= self->options->read_percent);
+    }
+  /* There are at least as many blocks as requests, and this one is idle. */
+  if (self->generations != NULL)
+    {
+      while ((self->generations[*block] & UNDER_WAY) != 0)
+        *block = get_next (self, *block);
     }
   return TRUE;
+}
+
+static inline guint64
+get_offset (const BenchJob *self, guint64 block)
+{
+  return self->first_sector * 512 + block * self->options->block_size;
+}
+
+static void
+prepare_content (BenchJob *self, BenchRequest *request)
+{
+  const guint32 generation = self->generations[request->block];
+
+  self->generations[request->block] = generation | UNDER_WAY;
+  request->generation = generation;
+  if (request->is_write)
+    {
+      request->generation = generation == MAX_GENERATION ? 1 : generation + 1;
+      bench_pattern_fill (request->data, self->options->block_size, self->options->seed,
+                          get_offset (self, request->block), request->generation);
+    }
+  else if (generation != 0)
+    bench_pattern_spoil (request->data, self->options->block_size);
+}
+
+static inline gboolean
+submit (BenchJob *self, BenchRequest *request)
+{
+  BenchFrame *frame = request->frame;
+
+  if (!choose (self, &request->block, &request->is_write))
+    {
+      self->n_left = 0;
+      return FALSE;
+    }
+  if (self->generations != NULL)
+    prepare_content (self, request);
+  frame->header.type = GUINT32_TO_LE (request->is_write ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN);
+  frame->header.sector = GUINT64_TO_LE (get_offset (self, request->block) / 512);
+  atomic_store_explicit (&frame->status, NO_STATUS, memory_order_relaxed);
+  for (guint i = 1; i + 1 < self->n_buffers; i++)
+    request->buffers[i].writable = !request->is_write;
+  if (G_UNLIKELY (!vhost_frontend_queue_add (self->queue, request->buffers, self->n_buffers,
+                                             self->options->indirect, request)))
+    {
+      self->error = g_error_new (VHOST_ERROR, VHOST_ERROR_FAILED,
+                                 "queue %u has no room for a request of %u pieces", self->index,
+                                 self->n_buffers);
+      return FALSE;
+    }
+  self->n_left--;
+  return TRUE;
+}
+
+static inline void
+submit_idle (BenchJob *self)
+{
+  const guint before = self->n_idle;
+  guint64 now;
+
+  while (self->n_idle > 0 && self->n_left > 0 && submit (self, self->idle[self->n_idle - 1]))
+    self->n_idle--;
+  if (self->n_idle == before)
+    return;
+  /* The stack above its top still holds what was just taken. */
+  now = get_clock (CLOCK_MONOTONIC);
+  for (guint i = self->n_idle; i < before; i++)
+    self->idle[i]->submitted_ns = now;
+  vhost_frontend_queue_kick (self->queue);
+}
+
+static void
+note_error (BenchJob *self, const BenchRequest *request, guint8 status)
+{
+  BenchErrorKind kind = BENCH_ERROR_OTHER;
+  const char *name = "a status that does not exist";
+
+  if (status == VIRTIO_BLK_S_IOERR)
+    {
+      kind = BENCH_ERROR_IO;
+      name = "IOERR";
+    }
+  else if (status == VIRTIO_BLK_S_UNSUPP)
+    {
+      kind = BENCH_ERROR_UNSUPPORTED;
+      name = "UNSUPP";
+    }
+  else if (status == NO_STATUS)
+    {
+      kind = BENCH_ERROR_NO_STATUS;
+      name = "none was written";
+    }
+  self->result.n_errors[kind]++;
+  if (self->result.first_error == NULL)
+    self->result.first_error = g_strdup_printf (
+        "queue %u: %s of %" G_GUINT64_FORMAT " bytes at offset %" G_GUINT64_FORMAT
+        ": status %u (%s)",
+        self->index, request->is_write ? "write" : "read", self->options->block_size,
+        get_offset (self, request->block), status, name);
+}
+
+static void
+check_content (BenchJob *self, BenchRequest *request, gboolean succeeded)
+{
+  const guint64 offset = get_offset (self, request->block);
+  const gsize size = self->options->block_size;
+
+  /* After a write that failed the block may hold anything. */
+  self->generations[request->block] = request->is_write && !succeeded ? 0 : request->generation;
+  if (request->is_write || !succeeded || request->generation == 0)
+    return;
+  self->result.n_verified++;
+  if (bench_pattern_check (request->data, size, self->options->seed, offset, request->generation))
+    return;
+  self->result.n_mismatches++;
+  if (self->result.mismatches->len < BENCH_MAX_NAMED_MISMATCHES)
+    {
+      g_autofree char *what = bench_pattern_explain (request->data, size, self->options->seed,
+                                                     offset, request->generation);
+
+      g_ptr_array_add (self->result.mismatches,
+                       g_strdup_printf ("block at offset %" G_GUINT64_FORMAT ": %s", offset, what));
+    }
+}
+
+static inline void
+complete (BenchJob *self, BenchRequest *request, guint64 now)
+{
+  const guint8 status = atomic_load_explicit (&request->frame->status, memory_order_relaxed);
+
+  if (G_UNLIKELY (status != VIRTIO_BLK_S_OK))
+    note_error (self, request, status);
+  else if (self->measuring)
+    {
+      latency_histogram_add (&self->result.latency, now - request->submitted_ns);
+      if (request->is_write)
+        self->result.n_writes++;
+      else
+        self->result.n_reads++;
+    }
+  if (self->generations != NULL)
+    check_content (self, request, status == VIRTIO_BLK_S_OK);
+}
+
+/* FALSE: nothing was used. */
+static inline gboolean
+reap (BenchJob *self)
+{
+  const guint before = self->n_idle;
+  gpointer token;
+
+  while (self->n_idle < self->options->depth
+         && vhost_frontend_queue_poll (self->queue, &token, NULL))
+    self->idle[self->n_idle++] = token;
+  if (self->n_idle == before)
+    return FALSE;
+
+  self->last_done_ns = get_clock (CLOCK_MONOTONIC);
+  for (guint i = before; i < self->n_idle; i++)
+    complete (self, self->idle[i], self->last_done_ns);
+  /* Nothing depends on it but a line on the screen. */
+  atomic_store_explicit (
+      &self->n_done,
+      atomic_load_explicit (&self->n_done, memory_order_relaxed) + self->n_idle - before,
+      memory_order_relaxed);
+  return TRUE;
+}
+
+static void
+begin_measure (BenchJob *self)
+{
+  const guint in_flight = self->options->depth - self->n_idle;
+
+  self->measuring = TRUE;
+  self->start_kicks = vhost_frontend_queue_get_n_kicks (self->queue);
+  self->start_calls = vhost_frontend_queue_get_n_calls (self->queue);
+  self->start_cpu_ns = get_clock (CLOCK_THREAD_CPUTIME_ID);
+  self->start_ns = get_clock (CLOCK_MONOTONIC);
+  if (self->options->n_requests > 0)
+    {
+      /* The queues share the number; what the warm-up left in flight is counted too. */
+      const guint64 n = self->options->n_requests;
+      const guint64 share = n / self->options->n_queues
+                            + (self->index < n % self->options->n_queues ? 1 : 0);
+
+      self->n_left = share - MIN (share, in_flight);
+    }
+}
+
+static void
+end_measure (BenchJob *self)
+{
+  BenchResult *result = &self->result;
+
+  if (!self->measuring)
+    return;
+  self->measuring = FALSE;
+  result->elapsed_ns = get_clock (CLOCK_MONOTONIC) - self->start_ns;
+  result->cpu_ns = get_clock (CLOCK_THREAD_CPUTIME_ID) - self->start_cpu_ns;
+  result->n_kicks = vhost_frontend_queue_get_n_kicks (self->queue) - self->start_kicks;
+  result->n_calls = vhost_frontend_queue_get_n_calls (self->queue) - self->start_calls;
+}
+
+static void
+enter_phase (BenchJob *self, BenchPhase phase)
+{
+  self->phase = phase;
+  if (phase == BENCH_PHASE_MEASURE)
+    begin_measure (self);
+  else if (phase > BENCH_PHASE_MEASURE)
+    {
+      end_measure (self);
+      self->n_left = 0;
+    }
+}
+
+static inline void
+relax (void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause ();
+#elif defined(__aarch64__)
+  __asm__ volatile ("yield");
+#endif
+}
+
+/* Nothing is used yet. FALSE: nothing ever will be, it seems. */
+static inline gboolean
+wait_for_used (BenchJob *self, guint *n_spins)
+{
+  if (self->options->busy)
+    {
+      relax ();
+      if (++*n_spins % SPINS_PER_LOOK != 0)
+        return TRUE;
+    }
+  else if (vhost_frontend_queue_wait (self->queue, WAIT_MS))
+    return TRUE;
+  if (get_clock (CLOCK_MONOTONIC) - self->last_done_ns < PATIENCE_NS)
+    return TRUE;
+  self->error = g_error_new (
+      VHOST_ERROR, VHOST_ERROR_TIMED_OUT,
+      "queue %u: no answer to any of %u requests for %u seconds; the back-end hangs, or a kick or "
+      "call was lost",
+      self->index, self->options->depth - self->n_idle, (guint) (PATIENCE_NS / 1000000000));
+  return FALSE;
+}
+
+static void
+run_load (BenchJob *self)
+{
+  guint n_spins = 0;
+
+  self->last_done_ns = get_clock (CLOCK_MONOTONIC);
+  while (self->error == NULL)
+    {
+      /* Partner: the control thread's release store. */
+      const BenchPhase phase = atomic_load_explicit (&self->run->phase, memory_order_acquire);
+
+      if (G_UNLIKELY (phase != self->phase))
+        enter_phase (self, phase);
+      if (phase == BENCH_PHASE_ABANDON)
+        return;
+      submit_idle (self);
+      if (self->n_idle == self->options->depth)
+        return;
+      if (!reap (self) && !wait_for_used (self, &n_spins))
+        return;
+    }
+}
+
+static gboolean
+pin (BenchJob *self)
+{
+  cpu_set_t set;
+  guint cpu;
+  int code;
+
+  if (self->options->cpus->len == 0)
+    return TRUE;
+  cpu = g_array_index (self->options->cpus, guint, self->index % self->options->cpus->len);
+  CPU_ZERO (&set);
+  CPU_SET (cpu, &set);
+  code = pthread_setaffinity_np (pthread_self (), sizeof set, &set);
+  if (code == 0)
+    return TRUE;
+  self->error = g_error_new (VHOST_ERROR, VHOST_ERROR_INVALID,
+                             "cannot pin queue %u's thread to CPU %u: %s; "
+                             "/sys/devices/system/cpu/online names those there are",
+                             self->index, cpu, g_strerror (code));
+  return FALSE;
+}
+
+/* Thread: the job's own. */
+static gpointer
+run_thread (gpointer data)
+{
+  BenchJob *self = data;
+  const guint64 one = 1;
+
+  vhost_frontend_queue_set_calls_enabled (self->queue, !self->options->busy);
+  if (pin (self))
+    run_load (self);
+  end_measure (self);
+  self->result.n_bad_used = vhost_frontend_queue_get_bad_used (self->queue);
+
+  /* Partner: the control thread's acquire loads; it joins this thread before it looks closer. */
+  if (self->error != NULL)
+    atomic_fetch_add_explicit (&self->run->n_failed, 1, memory_order_release);
+  atomic_fetch_sub_explicit (&self->run->n_running, 1, memory_order_release);
+  if (write (self->run->done_fd, &one, sizeof one) < 0)
+    g_debug ("cannot write the end of queue %u: %s", self->index, g_strerror (errno));
+  return NULL;
+}
+
+static gboolean
+make_requests (BenchJob *self, const BenchDevice *device, GError **error)
+{
+  const guint depth = self->options->depth;
+  const guint64 block_size = self->options->block_size;
+  VhostFrontend *frontend = device->frontend;
+
+  self->n_buffers = device->n_segments + 2;
+  self->requests = g_new0 (BenchRequest, depth);
+  self->buffers = g_new0 (VhostFrontendBuffer, (gsize) depth * self->n_buffers);
+  self->idle = g_new0 (BenchRequest *, depth);
+  for (guint i = 0; i < depth; i++)
+    {
+      BenchRequest *request = &self->requests[i];
+      const guint64 frame = vhost_frontend_allocate (frontend, sizeof (BenchFrame), LINE);
+      const guint64 data = vhost_frontend_allocate (frontend, block_size, PAGE);
+      guint64 *words;
+
+      if (frame == 0 || data == 0)
+        {
+          g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
+                       "no guest memory is left for request %u of queue %u", i, self->index);
+          return FALSE;
+        }
+      request->frame = vhost_frontend_get_memory (frontend, frame, sizeof (BenchFrame));
+      request->data = vhost_frontend_get_memory (frontend, data, block_size);
+      request->buffers = self->buffers + (gsize) i * self->n_buffers;
+      request->buffers[0] = (VhostFrontendBuffer){ frame, sizeof request->frame->header, FALSE };
+      for (guint n = 0; n < device->n_segments; n++)
+        {
+          const guint64 at = (guint64) n * device->segment_size;
+
+          request->buffers[1 + n].address = data + at;
+          request->buffers[1 + n].length = (guint32) MIN (device->segment_size, block_size - at);
+        }
+      request->buffers[self->n_buffers - 1]
+          = (VhostFrontendBuffer){ frame + G_STRUCT_OFFSET (BenchFrame, status), 1, TRUE };
+      /* Touches the pages before the clock runs, and leaves nothing that a disk might compress. */
+      words = request->data;
+      for (guint64 n = 0; n < block_size / sizeof *words; n++)
+        words[n] = get_random (self);
+      self->idle[self->n_idle++] = request;
+    }
+  return TRUE;
+}
+
+BenchJob *
+bench_job_new (const BenchOptions *options, const BenchDevice *device, BenchRun *run, guint index,
+               GError **error)
+{
+  const guint64 slice = device->n_blocks / options->n_queues;
+  BenchJob *self = g_new0 (BenchJob, 1);
+
+  self->options = options;
+  self->run = run;
+  self->index = index;
+  self->mode = options->mode;
+  self->phase = BENCH_PHASE_WARMUP;
+  self->n_left = G_MAXUINT64;
+  self->random_state = options->seed + index * G_GUINT64_CONSTANT (0xd1342543de82ef95);
+  self->n_blocks = slice;
+  self->first_sector = device->first_sector + index * slice * (options->block_size / 512);
+  bench_result_init (&self->result);
+
+  if (options->verify)
+    {
+      /* Zeroed pages that the kernel makes when they are touched: a large disk costs little. */
+      self->generations = g_try_new0 (guint32, slice);
+      if (self->generations == NULL)
+        {
+          g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
+                       "no memory to remember %" G_GUINT64_FORMAT
+                       " blocks for --verify: lower --size or raise --block-size",
+                       slice);
+          bench_job_free (self);
+          return NULL;
+        }
+    }
+  self->queue = vhost_frontend_add_queue (device->frontend, index, options->queue_size, error);
+  if (self->queue == NULL || !make_requests (self, device, error))
+    {
+      bench_job_free (self);
+      return NULL;
+    }
+  return self;
 }
 
 void
-bench_job_clear (BenchJob *self)
+bench_job_free (BenchJob *self)
 {
-  g_free (self->requests);
+  bench_job_join (self);
+  bench_result_clear (&self->result);
+  g_clear_error (&self->error);
   g_free (self->generations);
-  g_free (self->busy_blocks);
-  g_free (self->failure);
+  g_free (self->requests);
+  g_free (self->buffers);
+  g_free (self->idle);
+  g_free (self);
 }
 
-static void
-submit (BenchJob *self, BenchRequest *r, guint64 now)
+gboolean
+bench_job_start (BenchJob *self, GError **error)
 {
-  r->header->type = r->write ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN;
-  r->header->ioprio = 0;
-  r->header->sector = r->block * (self->options->block_size / SECTOR);
-  r->buffers[1].writable = !r->write;
-  *r->status = 0xff;
-  r->start_ns = now;
-  vhost_frontend_queue_add (self->queue, r->buffers, 3, self->options->indirect, r);
-  vhost_frontend_queue_publish (self->queue);
-  self->in_flight++;
+  g_autofree char *name = g_strdup_printf ("queue-%u", self->index);
+
+  self->thread = g_thread_try_new (name, run_thread, self, error);
+  return self->thread != NULL;
 }
 
-static guint64
-choose_block (BenchJob *self)
+void
+bench_job_join (BenchJob *self)
 {
-  const BenchOptions *o = self->options;
-  guint64 block;
-
-  do
-    if (o->pattern == BENCH_READ || o->pattern == BENCH_WRITE)
-      {
-        block = self->next_block;
-        self->next_block = (self->next_block + 1) % self->n_blocks;
-      }
-    else
-      block = next_random (&self->random) % self->n_blocks;
-  while (self->busy_blocks != NULL && self->busy_blocks[block]);
-  if (self->busy_blocks != NULL)
-    self->busy_blocks[block] = 1;
-  return self->first_block + block;
+  if (self->thread != NULL)
+    g_thread_join (g_steal_pointer (&self->thread));
 }
 
-static void
-submit_next (BenchJob *self, BenchRequest *r, guint64 now)
+void
+bench_job_prepare_read_back (BenchJob *self)
 {
-  const BenchOptions *o = self->options;
-
-  r->block = choose_block (self);
-  switch (o->pattern)
-    {
-    case BENCH_RANDWRITE:
-    case BENCH_WRITE:
-      r->write = TRUE;
-      break;
-    case BENCH_MIXED:
-      r->write = next_random (&self->random) % 100 >= o->read_percent;
-      break;
-    case BENCH_RANDREAD:
-    case BENCH_READ:
-    default:
-      r->write = FALSE;
-    }
-  if (r->write && self->generations != NULL)
-    fill_pattern (self, r->block, ++self->generations[r->block - self->first_block],
-                  (guint64 *) (gpointer) r->data);
-  submit (self, r, now);
-  if (self->quota != G_MAXUINT64)
-    self->quota--;
-}
-
-/* Status and content. */
-static void
-finish (BenchJob *self, BenchRequest *r, guint64 now)
-{
-  self->in_flight--;
-  latency_histogram_add (&self->latency, now - r->start_ns);
-  if (r->write)
-    self->writes++;
-  else
-    self->reads++;
-  if (G_UNLIKELY (*r->status != VIRTIO_BLK_S_OK))
-    {
-      if (self->errors++ < 5)
-        complain ("bench",
-                  "the device answered %s at offset %" G_GUINT64_FORMAT " with status %u (%s)",
-                  r->write ? "a write" : "a read", r->block * self->options->block_size, *r->status,
-                  *r->status == VIRTIO_BLK_S_IOERR    ? "I/O error"
-                  : *r->status == VIRTIO_BLK_S_UNSUPP ? "not supported"
-                                                      : "no status was written");
-    }
-  else if (self->generations != NULL && !r->write)
-    check_pattern (self, r->block, r->data);
-  if (self->busy_blocks != NULL)
-    self->busy_blocks[r->block - self->first_block] = 0;
-}
-
-/* Reaps what is used; @next makes the request's next use, or nothing. Returns how many ended. */
-static guint
-reap (BenchJob *self, void (*next) (BenchJob *self, BenchRequest *r, guint64 now))
-{
-  gpointer token;
-  guint32 length;
-  guint64 now = 0;
-  guint n = 0;
-
-  while (vhost_frontend_queue_poll (self->queue, &token, &length))
-    {
-      if (n++ == 0)
-        now = clock_ns (CLOCK_MONOTONIC);
-      finish (self, token, now);
-      if (next != NULL)
-        next (self, token, now);
-    }
-  if (n > 0)
-    {
-      vhost_frontend_queue_kick (self->queue);
-      atomic_store_explicit (&self->done, self->reads + self->writes, memory_order_relaxed);
-    }
-  return n;
-}
-
-/* Waits for used buffers in the way that was asked for. FALSE: the back-end is stuck. */
-static gboolean
-wait_for_used (BenchJob *self, guint64 *idle_since)
-{
-  const BenchOptions *o = self->options;
-  guint64 now = clock_ns (CLOCK_MONOTONIC);
-
-  if (*idle_since == 0)
-    *idle_since = now;
-  if (now - *idle_since > STUCK_MS * G_GUINT64_CONSTANT (1000000))
-    {
-      self->failure = g_strdup_printf (
-          "queue %u: %u requests have had no answer for %d s; the back-end is stuck or "
-          "its ring is broken (see its log)",
-          self->index, self->in_flight, STUCK_MS / 1000);
-      return FALSE;
-    }
-  if (!o->busy)
-    vhost_frontend_queue_wait (self->queue, 100);
-  return TRUE;
-}
-
-static void
-next_or_nothing (BenchJob *self, BenchRequest *r, guint64 now)
-{
-  if (self->quota > 0 && !atomic_load_explicit (&bench_stop, memory_order_relaxed))
-    submit_next (self, r, now);
-}
-
-static gboolean
-look_a_while (BenchJob *self)
-{
-  const BenchOptions *o = self->options;
-  guint64 until;
-
-  if (o->busy)
-    {
-      for (guint i = 0; i < BUSY_LOOKS; i++)
-        if (reap (self, next_or_nothing) > 0)
-          return TRUE;
-      return FALSE;
-    }
-  if (o->poll_us == 0)
-    return FALSE;
-  until = clock_ns (CLOCK_MONOTONIC) + o->poll_us * 1000;
-  do
-    if (reap (self, next_or_nothing) > 0)
-      return TRUE;
-  while (clock_ns (CLOCK_MONOTONIC) < until);
-  return FALSE;
-}
-
-static gboolean
-run_load (BenchJob *self)
-{
-  guint64 start = clock_ns (CLOCK_MONOTONIC);
-  guint64 idle_since = 0;
-
-  for (guint i = 0; i < self->options->depth && self->quota > 0; i++)
-    submit_next (self, &self->requests[i], start);
-  vhost_frontend_queue_kick (self->queue);
-  while (self->in_flight > 0)
-    if (reap (self, next_or_nothing) > 0 || look_a_while (self))
-      idle_since = 0;
-    else if (!wait_for_used (self, &idle_since))
-      return FALSE;
-  self->elapsed_ns = clock_ns (CLOCK_MONOTONIC) - start;
-  return TRUE;
-}
-
-/* ---- verify: read back what was written */
-
-static gboolean
-next_written (BenchJob *self, guint64 *block)
-{
-  while (self->next_block < self->n_blocks)
-    if (self->generations[self->next_block++] != 0)
-      {
-        *block = self->first_block + self->next_block - 1;
-        return TRUE;
-      }
-  return FALSE;
-}
-
-static void
-read_back (BenchJob *self, BenchRequest *r, guint64 now)
-{
-  r->write = FALSE;
-  if (next_written (self, &r->block))
-    submit (self, r, now);
-}
-
-static gboolean
-verify_all (BenchJob *self)
-{
-  guint64 now = clock_ns (CLOCK_MONOTONIC);
-  guint64 idle_since = 0;
-
+  self->mode = BENCH_READ_BACK;
+  self->phase = BENCH_PHASE_WARMUP;
+  self->n_left = G_MAXUINT64;
   self->next_block = 0;
-  for (guint i = 0; i < self->options->depth; i++)
-    read_back (self, &self->requests[i], now);
-  vhost_frontend_queue_kick (self->queue);
-  while (self->in_flight > 0)
-    if (reap (self, read_back) > 0)
-      idle_since = 0;
-    else if (!wait_for_used (self, &idle_since))
-      return FALSE;
-  return TRUE;
 }
 
-gpointer
-bench_job_run (gpointer job)
+guint64
+bench_job_get_n_done (BenchJob *self)
 {
-  BenchJob *self = job;
-  guint64 kicks = vhost_frontend_queue_get_n_kicks (self->queue);
-  guint64 calls = vhost_frontend_queue_get_n_calls (self->queue);
-  guint64 cpu;
-  gboolean ok;
+  return atomic_load_explicit (&self->n_done, memory_order_relaxed);
+}
 
-  if (self->cpu >= 0)
-    {
-      cpu_set_t set;
+const BenchResult *
+bench_job_get_result (BenchJob *self)
+{
+  return &self->result;
+}
 
-      CPU_ZERO (&set);
-      CPU_SET (self->cpu, &set);
-      if (pthread_setaffinity_np (pthread_self (), sizeof set, &set) != 0)
-        complain ("bench", "cannot pin to CPU %d; going on without", self->cpu);
-    }
-  vhost_frontend_queue_set_calls_enabled (self->queue, !self->options->busy);
-  cpu = clock_ns (CLOCK_THREAD_CPUTIME_ID);
-  ok = run_load (self);
-  self->cpu_ns = clock_ns (CLOCK_THREAD_CPUTIME_ID) - cpu;
-  self->n_kicks = vhost_frontend_queue_get_n_kicks (self->queue) - kicks;
-  self->n_calls = vhost_frontend_queue_get_n_calls (self->queue) - calls;
-  if (ok && self->generations != NULL)
-    {
-      LatencyHistogram measured = self->latency;
-      guint64 reads = self->reads;
-
-      verify_all (self);
-      self->latency = measured; /* reading back is no part of the figures */
-      self->reads = reads;
-    }
-  return NULL;
+const GError *
+bench_job_get_error (BenchJob *self)
+{
+  return self->error;
 }

@@ -1,31 +1,9 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* See the header. How it works: below 16 ns a bucket is a nanosecond; above, the four bits behind
- * the leading one choose among the 16 buckets of that power of two. */
+/* Latencies in log-linear buckets: the slow half. See the header. */
 #include "latency-histogram.h"
 
 #include <string.h>
-
-static guint
-bucket_of (guint64 ns)
-{
-  guint log2;
-
-  if (ns < LATENCY_STEPS)
-    return ns;
-  log2 = 63 - __builtin_clzll (ns);
-  return (log2 - 3) * LATENCY_STEPS + (ns >> (log2 - 4)) % LATENCY_STEPS;
-}
-
-guint64
-latency_histogram_bucket_start (guint i)
-{
-  guint log2 = i / LATENCY_STEPS + 3;
-
-  if (i < LATENCY_STEPS)
-    return i;
-  return (guint64) (LATENCY_STEPS + i % LATENCY_STEPS) << (log2 - 4);
-}
 
 void
 latency_histogram_init (LatencyHistogram *self)
@@ -35,43 +13,47 @@ latency_histogram_init (LatencyHistogram *self)
 }
 
 void
-latency_histogram_add (LatencyHistogram *self, guint64 ns)
-{
-  self->counts[bucket_of (ns)]++;
-  self->n++;
-  self->sum_ns += ns;
-  self->max_ns = MAX (self->max_ns, ns);
-  self->min_ns = MIN (self->min_ns, ns);
-}
-
-void
 latency_histogram_merge (LatencyHistogram *self, const LatencyHistogram *other)
 {
   for (guint i = 0; i < LATENCY_BUCKETS; i++)
     self->counts[i] += other->counts[i];
   self->n += other->n;
   self->sum_ns += other->sum_ns;
-  self->max_ns = MAX (self->max_ns, other->max_ns);
   self->min_ns = MIN (self->min_ns, other->min_ns);
+  self->max_ns = MAX (self->max_ns, other->max_ns);
 }
 
 guint64
 latency_histogram_percentile (const LatencyHistogram *self, double percent)
 {
-  double wanted = self->n * percent / 100;
+  const double wanted = (double) self->n * percent / 100;
   guint64 seen = 0;
 
   for (guint i = 0; i < LATENCY_BUCKETS; i++)
     {
       seen += self->counts[i];
-      if (self->counts[i] > 0 && seen >= wanted)
-        return MIN (latency_histogram_bucket_start (i + 1) - 1, self->max_ns);
+      if (self->counts[i] > 0 && (double) seen >= wanted)
+        return MIN (latency_histogram_bucket_last (i), self->max_ns);
     }
-  return 0;
+  return self->max_ns;
 }
 
 double
 latency_histogram_mean (const LatencyHistogram *self)
 {
-  return self->n > 0 ? (double) self->sum_ns / self->n : 0;
+  return self->n > 0 ? (double) self->sum_ns / (double) self->n : 0;
+}
+
+guint64
+latency_histogram_bucket_first (guint i)
+{
+  if (i < LATENCY_STEPS)
+    return i;
+  return (guint64) (LATENCY_STEPS + i % LATENCY_STEPS) << (i / LATENCY_STEPS - 1);
+}
+
+guint64
+latency_histogram_bucket_last (guint i)
+{
+  return i + 1 < LATENCY_BUCKETS ? latency_histogram_bucket_first (i + 1) - 1 : G_MAXUINT64;
 }
