@@ -187,6 +187,7 @@ vhost_queue_pop (VhostQueue *self)
       self->starved = TRUE;
       break;
     case VHOST_RING_VIOLATION:
+      check_memory (self); /* the zeros in place of a lost file look like a violation */
       g_prefix_error (&error, "queue %u: ", self->index);
       vhost_queue_break (self, error);
       break;

@@ -15,6 +15,7 @@ typedef struct
   char *socket_path;
   GMainContext *context;
   GThread *thread;
+  int calls[2]; /* pipe of commands */
   gpointer start_state;
 } LiveDevice;
 

@@ -20,9 +20,9 @@ static const guint64 wanted_features
     = BIT (FEATURE_VERSION_1) | BIT (FEATURE_RING_EVENT_IDX) | BIT (BLOCK_SIZE_MAX)
       | BIT (BLOCK_SEG_MAX) | BIT (BLOCK_RO) | BIT (BLOCK_BLK_SIZE) | BIT (BLOCK_FLUSH)
       | BIT (BLOCK_TOPOLOGY) | BIT (BLOCK_CONFIG_WCE) | BIT (BLOCK_MQ);
-static const guint64 wanted_protocol_features
-    = BIT (PROTOCOL_MQ) | BIT (PROTOCOL_REPLY_ACK) | BIT (PROTOCOL_CONFIG)
-      | BIT (PROTOCOL_CONFIGURE_MEM_SLOTS);
+static const guint64 wanted_protocol_features = BIT (PROTOCOL_MQ) | BIT (PROTOCOL_REPLY_ACK)
+                                                | BIT (PROTOCOL_CONFIG)
+                                                | BIT (PROTOCOL_CONFIGURE_MEM_SLOTS);
 
 static gboolean
 writes (BenchMode mode)
@@ -40,10 +40,11 @@ read_config (BenchDevice *self, BlockConfig *block, GError **error)
 
   if ((protocol & BIT (PROTOCOL_CONFIG)) == 0)
     {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the back-end offers no configuration space (protocol features 0x%"
-                   G_GINT64_MODIFIER "x), and without it a disk has no size: is it a disk?",
-                   protocol);
+      g_set_error (
+          error, VHOST_ERROR, VHOST_ERROR_INVALID,
+          "the back-end offers no configuration space (protocol features 0x%" G_GINT64_MODIFIER
+          "x), and without it a disk has no size: is it a disk?",
+          protocol);
       return FALSE;
     }
   config = device_config_read (self->frontend, error);
@@ -192,8 +193,7 @@ share_memory (BenchDevice *self, const BenchOptions *options, GError **error)
 gboolean
 bench_device_open (BenchDevice *self, const BenchOptions *options, GError **error)
 {
-  const guint64 features
-      = wanted_features | (options->indirect ? BIT (FEATURE_RING_INDIRECT) : 0);
+  const guint64 features = wanted_features | (options->indirect ? BIT (FEATURE_RING_INDIRECT) : 0);
   BlockConfig block;
 
   self->frontend = vhost_frontend_new ();

@@ -3,13 +3,13 @@
 /* The load of one queue, on a thread of its own. Must be cheap: it shares the machine with the
  * back-end it measures. Nothing is allocated, locked or logged while it runs.
  *
- * How it works: all requests exist from the beginning, with header, data and status in guest memory.
- * A round takes what is idle, fills it in, makes it available with one kick, and reaps all that is
- * used; when nothing is, it sleeps until the device calls, or looks again. The clock is read once
- * when a batch is submitted and once when one was reaped, before its data are looked at.
+ * How it works: all requests exist from the beginning, with header, data and status in guest
+ * memory. A round takes what is idle, fills it in, makes it available with one kick, and reaps all
+ * that is used; when nothing is, it sleeps until the device calls, or looks again. The clock is
+ * read once when a batch is submitted and once when one was reaped, before its data are looked at.
  *
- * Each queue has a slice of the disk's region for itself. With --verify it remembers, for each block
- * of the slice, how often it was written (the generation, from which the pattern follows) and
+ * Each queue has a slice of the disk's region for itself. With --verify it remembers, for each
+ * block of the slice, how often it was written (the generation, from which the pattern follows) and
  * whether a request is under way: two at once on one block would leave its content open. */
 #include "bench.h"
 
@@ -314,10 +314,10 @@ reap (BenchJob *self)
   for (guint i = before; i < self->n_idle; i++)
     complete (self, self->idle[i], self->last_done_ns);
   /* Nothing depends on it but a line on the screen. */
-  atomic_store_explicit (
-      &self->n_done,
-      atomic_load_explicit (&self->n_done, memory_order_relaxed) + self->n_idle - before,
-      memory_order_relaxed);
+  atomic_store_explicit (&self->n_done,
+                         atomic_load_explicit (&self->n_done, memory_order_relaxed) + self->n_idle
+                             - before,
+                         memory_order_relaxed);
   return TRUE;
 }
 
@@ -335,8 +335,8 @@ begin_measure (BenchJob *self)
     {
       /* The queues share the number; what the warm-up left in flight is counted too. */
       const guint64 n = self->options->n_requests;
-      const guint64 share = n / self->options->n_queues
-                            + (self->index < n % self->options->n_queues ? 1 : 0);
+      const guint64 share
+          = n / self->options->n_queues + (self->index < n % self->options->n_queues ? 1 : 0);
 
       self->n_left = share - MIN (share, in_flight);
     }
@@ -375,7 +375,7 @@ relax (void)
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause ();
 #elif defined(__aarch64__)
-  __asm__ volatile ("yield");
+  __asm__ volatile("yield");
 #endif
 }
 

@@ -49,10 +49,9 @@ static const GOptionEntry entries[] = {
   { "mix", 0, 0, G_OPTION_ARG_INT, &opt_mix, "Share of reads in mixed (default: 70)", "PERCENT" },
   { "block-size", 0, 0, G_OPTION_ARG_STRING, &opt_block_size, "Bytes per request (default: 4K)",
     "BYTES" },
-  { "depth", 0, 0, G_OPTION_ARG_INT, &opt_depth,
-    "Requests in flight in each queue (default: 32)", "N" },
-  { "queues", 0, 0, G_OPTION_ARG_INT, &opt_queues, "Queues, each with a thread (default: 1)",
+  { "depth", 0, 0, G_OPTION_ARG_INT, &opt_depth, "Requests in flight in each queue (default: 32)",
     "N" },
+  { "queues", 0, 0, G_OPTION_ARG_INT, &opt_queues, "Queues, each with a thread (default: 1)", "N" },
   { "queue-size", 0, 0, G_OPTION_ARG_INT, &opt_queue_size, "Entries of a ring (default: 256)",
     "N" },
   { "time", 0, 0, G_OPTION_ARG_DOUBLE, &opt_time,
@@ -60,8 +59,7 @@ static const GOptionEntry entries[] = {
   { "requests", 0, 0, G_OPTION_ARG_STRING, &opt_requests, "How many requests to measure", "N" },
   { "warmup", 0, 0, G_OPTION_ARG_DOUBLE, &opt_warmup, "Load before measuring (default: 0)",
     "SECONDS" },
-  { "offset", 0, 0, G_OPTION_ARG_STRING, &opt_offset, "First byte to touch (default: 0)",
-    "BYTES" },
+  { "offset", 0, 0, G_OPTION_ARG_STRING, &opt_offset, "First byte to touch (default: 0)", "BYTES" },
   { "size", 0, 0, G_OPTION_ARG_STRING, &opt_size,
     "Size of the region to touch (default: up to the end)", "BYTES" },
   { "busy", 0, 0, G_OPTION_ARG_NONE, &opt_busy, "Poll the used ring, without sleep", NULL },
@@ -189,8 +187,7 @@ parse_cpus (BenchOptions *self)
 static gboolean
 check_block_size (const BenchOptions *self)
 {
-  if (self->block_size >= 512 && self->block_size % 512 == 0
-      && self->block_size <= MAX_BLOCK_SIZE)
+  if (self->block_size >= 512 && self->block_size % 512 == 0 && self->block_size <= MAX_BLOCK_SIZE)
     return TRUE;
   complain ("--block-size=%" G_GUINT64_FORMAT ": it is a multiple of 512, at most 1G",
             self->block_size);

@@ -97,7 +97,8 @@ bench_pattern_explain (gconstpointer data, gsize size, guint64 seed, guint64 off
     all_zero = all_zero && sectors[at][i] == 0;
 
   if (all_zero)
-    return g_strdup_printf ("zeros at offset %" G_GUINT64_FORMAT ", where write %u of the block was",
+    return g_strdup_printf ("zeros at offset %" G_GUINT64_FORMAT
+                            ", where write %u of the block was",
                             offset, generation);
   if (sectors[at][0] == ~MARK)
     return g_strdup_printf ("nothing was read at offset %" G_GUINT64_FORMAT

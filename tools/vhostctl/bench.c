@@ -1,371 +1,404 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhostctl bench: options, set-up and time. The front-end is the library's own, so any vhost-user
- * block back-end can be measured, and no VM is needed. */
-#include "config.h"
-
+/* vhostctl bench: starts the jobs, watches them, ends them, has the result reported. Must not do
+ * anything per request.
+ *
+ * How it works: the jobs follow a phase that stands in shared memory; this thread sleeps until the
+ * next second, the next phase, a signal, the end of a job or the end of the connection. The signals
+ * are blocked and read from a descriptor; after the first they are let through, so that a second
+ * Ctrl-C ends a program whose back-end does not answer. */
 #include "bench.h"
 
+#include "peer.h"
+#include "vhostctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
-#define MEMORY_START 0x100000
-#define MIN_BLOCK 512
-#define MAX_BLOCK (16u << 20)
-#define DEFAULT_REGION (G_GUINT64_CONSTANT (1) << 40) /* all of the device */
-#define VERIFY_REGION (64u << 20) /* unless asked for more: every block is read back */
+#define SECOND_NS G_GUINT64_CONSTANT (1000000000)
+#define NEVER G_MAXUINT64
 
-static char *opt_rw, *opt_block_size, *opt_size, *opt_cpu;
-static int opt_mix = 70, opt_depth = 32, opt_queues = 1, opt_queue_size = 256, opt_poll;
-static double opt_time = 5, opt_warmup = 0.2;
-static gint64 opt_requests, opt_seed = 1;
-static gboolean opt_busy, opt_sleep, opt_indirect, opt_verify, opt_json, opt_no_progress;
-
-static const GOptionEntry entries[] = {
-  { "rw", 0, 0, G_OPTION_ARG_STRING, &opt_rw,
-    "randread, randwrite, read, write or mixed (randread; mixed to verify)", "PATTERN" },
-  { "mix", 0, 0, G_OPTION_ARG_INT, &opt_mix, "Share of reads of mixed, in percent (70)",
-    "PERCENT" },
-  { "block-size", 'b', 0, G_OPTION_ARG_STRING, &opt_block_size, "Bytes of a request (4K)", "SIZE" },
-  { "depth", 'd', 0, G_OPTION_ARG_INT, &opt_depth, "Requests in flight in each queue (32)", "N" },
-  { "queues", 'q', 0, G_OPTION_ARG_INT, &opt_queues, "Queues, each with a thread (1)", "N" },
-  { "queue-size", 0, 0, G_OPTION_ARG_INT, &opt_queue_size, "Entries of a ring (256)", "N" },
-  { "time", 't', 0, G_OPTION_ARG_DOUBLE, &opt_time, "How long (5)", "SECONDS" },
-  { "requests", 'n', 0, G_OPTION_ARG_INT64, &opt_requests, "So many requests instead of a time",
-    "N" },
-  { "size", 's', 0, G_OPTION_ARG_STRING, &opt_size,
-    "Use only the device's first SIZE bytes (all; 64M to verify)", "SIZE" },
-  { "busy", 0, 0, G_OPTION_ARG_NONE, &opt_busy, "The front-end polls the ring and wants no calls",
-    NULL },
-  { "sleep", 0, 0, G_OPTION_ARG_NONE, &opt_sleep,
-    "The front-end sleeps until it is called (default)", NULL },
-  { "poll", 0, 0, G_OPTION_ARG_INT, &opt_poll,
-    "A sleeping front-end looks so long before it sleeps, as a virtual CPU under KVM does (0)",
-    "US" },
-  { "indirect", 0, 0, G_OPTION_ARG_NONE, &opt_indirect, "Put each request into an indirect table",
-    NULL },
-  { "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
-    "Write known contents and check them; destroys what is there", NULL },
-  { "warmup", 0, 0, G_OPTION_ARG_DOUBLE, &opt_warmup, "Not measured, before the start (0.2)",
-    "SECONDS" },
-  { "cpu", 0, 0, G_OPTION_ARG_STRING, &opt_cpu, "Pin the threads to these, as in 0,2", "LIST" },
-  { "seed", 0, 0, G_OPTION_ARG_INT64, &opt_seed, "Of random blocks and contents (1)", "N" },
-  { "json", 'j', 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON", NULL },
-  { "no-progress", 0, 0, G_OPTION_ARG_NONE, &opt_no_progress, "No line per second on a terminal",
-    NULL },
-  G_OPTION_ENTRY_NULL,
-};
-
-static gboolean
-usage_error (const char *format, ...)
+typedef struct
 {
-  g_autofree char *text = NULL;
-  va_list args;
+  const BenchOptions *options;
+  BenchDevice *device;
+  BenchRun run;
+  GPtrArray *jobs; /* (owned) (element-type BenchJob) */
+  int signal_fd;   /* (owned) */
+  guint64 peer_cpu_ns;
+  guint64 start_peer_cpu_ns;
+  gboolean measured;
+  gboolean interrupted;
+  gboolean disconnected;
+} Bench;
 
-  va_start (args, format);
-  text = g_strdup_vprintf (format, args);
-  va_end (args);
-  complain ("bench", "%s", text);
-  return FALSE;
+static void
+bench_clear (Bench *self)
+{
+  g_clear_pointer (&self->jobs, g_ptr_array_unref);
+  if (self->run.done_fd >= 0)
+    close (self->run.done_fd);
+  if (self->signal_fd >= 0)
+    close (self->signal_fd);
 }
 
-static gboolean
-read_options (BenchOptions *o)
-{
-  static const char *const patterns[] = { "randread", "randwrite", "read", "write", "mixed" };
-  guint pattern = 0;
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Bench, bench_clear)
 
-  if (opt_rw == NULL)
-    opt_rw = g_strdup (opt_verify ? "mixed" : "randread");
-  while (pattern < G_N_ELEMENTS (patterns) && strcmp (opt_rw, patterns[pattern]) != 0)
-    pattern++;
-  if (pattern == G_N_ELEMENTS (patterns))
-    return usage_error ("--rw=%s: choose randread, randwrite, read, write or mixed", opt_rw);
-  o->pattern = pattern;
-  o->pattern_name = patterns[pattern];
-  o->block_size = 4096;
-  o->region = opt_verify ? VERIFY_REGION : DEFAULT_REGION;
-  if (opt_block_size != NULL && !parse_size (opt_block_size, &o->block_size))
-    return usage_error ("--block-size=%s is no size; write 4096, 4K or 1M", opt_block_size);
-  if (o->block_size < MIN_BLOCK || o->block_size > MAX_BLOCK || o->block_size % MIN_BLOCK != 0)
-    return usage_error ("--block-size must be a multiple of 512, up to 16M");
-  if (opt_size != NULL && !parse_size (opt_size, &o->region))
-    return usage_error ("--size=%s is no size; write 64M or 1G", opt_size);
-  if (opt_queue_size < 4 || opt_queue_size > 32768 || (opt_queue_size & (opt_queue_size - 1)) != 0)
-    return usage_error ("--queue-size must be a power of 2 from 4 to 32768");
-  if (opt_depth < 1 || opt_depth > opt_queue_size / (opt_indirect ? 1 : 3))
-    return usage_error (
-        "--depth=%d does not fit: a request takes %s of the %d entries of --queue-size", opt_depth,
-        opt_indirect ? "one" : "three", opt_queue_size);
-  if (opt_queues < 1 || opt_queues > 256)
-    return usage_error ("--queues must be 1 to 256");
-  if (opt_mix < 0 || opt_mix > 100)
-    return usage_error ("--mix is a percentage");
-  if (!(opt_time > 0) || opt_requests < 0 || !(opt_warmup >= 0) || opt_poll < 0)
-    return usage_error ("--time must be above 0, --requests, --warmup and --poll not below");
-  if (opt_busy && opt_sleep)
-    return usage_error ("--busy or --sleep, not both");
-  if (opt_verify && (o->pattern == BENCH_RANDREAD || o->pattern == BENCH_READ))
-    return usage_error ("--verify needs a pattern that writes: --rw=randwrite, write or mixed");
-  o->read_percent = opt_mix;
-  o->depth = opt_depth;
-  o->queues = opt_queues;
-  o->queue_size = opt_queue_size;
-  o->seconds = opt_time;
-  o->requests = opt_requests;
-  o->busy = opt_busy;
-  o->poll_us = opt_poll;
-  o->indirect = opt_indirect;
-  o->verify = opt_verify;
-  o->seed = opt_seed;
-  return TRUE;
+static guint64
+get_now (void)
+{
+  struct timespec time;
+
+  clock_gettime (CLOCK_MONOTONIC, &time);
+  return (guint64) time.tv_sec * SECOND_NS + (guint64) time.tv_nsec;
 }
 
 static void
-on_interrupt (int signal_number)
+get_signals (sigset_t *signals)
 {
-  atomic_store_explicit (&bench_stop, TRUE, memory_order_relaxed);
+  sigemptyset (signals);
+  sigaddset (signals, SIGINT);
+  sigaddset (signals, SIGTERM);
 }
 
-/* Nanoseconds that all threads of @pid have run; 0: cannot be known. */
+static gboolean
+bench_open_fds (Bench *self, GError **error)
+{
+  sigset_t signals;
+
+  get_signals (&signals);
+  /* Before there is any thread: they inherit it. */
+  pthread_sigmask (SIG_BLOCK, &signals, NULL);
+  self->signal_fd = signalfd (-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  self->run.done_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (self->signal_fd >= 0 && self->run.done_fd >= 0)
+    return TRUE;
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED, "cannot make a file descriptor: %s",
+               g_strerror (errno));
+  return FALSE;
+}
+
+static void
+set_phase (Bench *self, BenchPhase phase)
+{
+  /* Partner: the jobs' acquire load in each round. */
+  atomic_store_explicit (&self->run.phase, phase, memory_order_release);
+}
+
+static BenchPhase
+get_phase (Bench *self)
+{
+  /* Only this thread writes it. */
+  return atomic_load_explicit (&self->run.phase, memory_order_relaxed);
+}
+
+static void
+begin_measure (Bench *self)
+{
+  if (!peer_get_cpu_ns (self->device->pid, &self->start_peer_cpu_ns))
+    self->start_peer_cpu_ns = NEVER;
+  set_phase (self, BENCH_PHASE_MEASURE);
+}
+
+/* Only the first end counts. */
+static void
+end_measure (Bench *self)
+{
+  guint64 ns;
+
+  if (self->measured)
+    return;
+  self->measured = TRUE;
+  if (self->start_peer_cpu_ns != NEVER && peer_get_cpu_ns (self->device->pid, &ns))
+    self->peer_cpu_ns = ns - self->start_peer_cpu_ns;
+}
+
+static void
+drain (Bench *self)
+{
+  if (get_phase (self) >= BENCH_PHASE_DRAIN)
+    return;
+  if (get_phase (self) == BENCH_PHASE_MEASURE)
+    end_measure (self);
+  set_phase (self, BENCH_PHASE_DRAIN);
+}
+
+static void
+take_signal (Bench *self)
+{
+  struct signalfd_siginfo info;
+  sigset_t signals;
+
+  if (read (self->signal_fd, &info, sizeof info) != sizeof info)
+    return;
+  self->interrupted = TRUE;
+  get_signals (&signals);
+  pthread_sigmask (SIG_UNBLOCK, &signals, NULL);
+  drain (self);
+}
+
+static void
+take_done (Bench *self)
+{
+  guint64 n;
+
+  if (read (self->run.done_fd, &n, sizeof n) != sizeof n)
+    return;
+  /* Partner: the release additions of the jobs. The rest of them would only make the figures of a
+   * different load. */
+  if (atomic_load_explicit (&self->run.n_failed, memory_order_acquire) > 0)
+    set_phase (self, BENCH_PHASE_ABANDON);
+}
+
 static guint64
-process_cpu_ns (int pid)
+count_done (Bench *self)
 {
-  g_autofree char *path = g_strdup_printf ("/proc/%d/task", pid);
-  g_autoptr (GDir) dir = pid > 0 ? g_dir_open (path, 0, NULL) : NULL;
-  const char *name;
-  guint64 total = 0;
+  guint64 n = 0;
 
-  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
-    {
-      g_autofree char *file = g_build_filename (path, name, "schedstat", NULL);
-      g_autofree char *text = NULL;
-
-      if (g_file_get_contents (file, &text, NULL, NULL))
-        total += g_ascii_strtoull (text, NULL, 10);
-    }
-  return total;
+  for (guint i = 0; i < self->jobs->len; i++)
+    n += bench_job_get_n_done (g_ptr_array_index (self->jobs, i));
+  return n;
 }
 
-static gboolean
-set_up (VhostFrontend *frontend, const char *socket, BenchOptions *o, GError **error)
+static guint
+get_n_running (Bench *self)
 {
-  const guint64 ring_bits = G_GUINT64_CONSTANT (1) << 32 | 1u << 29 | 1u << 28;
-  const guint64 block_bits = 1u << VIRTIO_BLK_F_RO | 1u << VIRTIO_BLK_F_SEG_MAX
-                             | 1u << VIRTIO_BLK_F_BLK_SIZE | 1u << VIRTIO_BLK_F_FLUSH
-                             | 1u << VIRTIO_BLK_F_MQ;
-  struct virtio_blk_config config;
-  guint64 capacity;
-
-  if (!vhost_frontend_connect (frontend, socket, error)
-      || !vhost_frontend_negotiate (frontend, ring_bits | block_bits, G_MAXUINT64, error)
-      || !read_block_config (frontend, &config, error))
-    return FALSE;
-  capacity = GUINT64_FROM_LE (config.capacity) * 512;
-  o->region = MIN (o->region, capacity);
-  if (o->region / o->block_size < o->queues * (guint64) (o->verify ? o->depth : 1))
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the device has %" G_GUINT64_FORMAT
-                   " bytes, which are not enough blocks of %" G_GUINT64_FORMAT
-                   " for %u queues of depth %u",
-                   o->region, o->block_size, o->queues, o->depth);
-      return FALSE;
-    }
-  if (o->pattern != BENCH_RANDREAD && o->pattern != BENCH_READ
-      && (vhost_frontend_get_features (frontend) >> VIRTIO_BLK_F_RO & 1))
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the device is read-only and --rw=%s writes; choose randread or read",
-                   o->pattern_name);
-      return FALSE;
-    }
-  if (o->queues > vhost_frontend_get_max_queues (frontend))
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the back-end has %u queues, not %u; see its num-queues",
-                   vhost_frontend_get_max_queues (frontend), o->queues);
-      return FALSE;
-    }
-  return vhost_frontend_add_memory (
-      frontend, MEMORY_START, (bench_job_memory (o) * o->queues + 0x1fffff) & ~(gsize) 0x1fffff,
-      error);
+  /* Partner: the release subtraction at the end of a job. */
+  return atomic_load_explicit (&self->run.n_running, memory_order_acquire);
 }
 
-static gboolean
-prepare_jobs (VhostFrontend *frontend, BenchOptions *o, BenchJob *jobs, GError **error)
+/* Until all jobs have ended. */
+static void
+watch (Bench *self, const char *what, guint64 warmup_end, guint64 end)
 {
-  g_auto (GStrv) cpus = opt_cpu != NULL ? g_strsplit (opt_cpu, ",", -1) : NULL;
-  guint n_cpus = cpus != NULL ? g_strv_length (cpus) : 0;
-  guint64 blocks = o->region / o->block_size / o->queues;
+  const guint64 start = get_now ();
+  guint64 next_line = start + SECOND_NS;
+  guint64 last_line = start;
+  guint64 last_done = count_done (self);
 
-  for (guint i = 0; i < o->queues; i++)
+  while (get_n_running (self) > 0)
     {
-      BenchJob *job = &jobs[i];
+      struct pollfd fds[] = {
+        { .fd = self->run.done_fd, .events = POLLIN },
+        { .fd = self->signal_fd, .events = POLLIN },
+        { .fd = self->disconnected ? -1 : vhost_frontend_get_fd (self->device->frontend),
+          .events = POLLRDHUP },
+      };
+      guint64 now = get_now ();
+      const guint64 wake = MIN (next_line, MIN (warmup_end, end));
 
-      job->options = o;
-      job->index = i;
-      job->cpu = n_cpus > 0 ? (int) g_ascii_strtoull (cpus[i % n_cpus], NULL, 10) : -1;
-      job->first_block = i * blocks;
-      job->n_blocks = blocks;
-      job->quota
-          = o->requests > 0 ? o->requests / o->queues + (i < o->requests % o->queues) : G_MAXUINT64;
-      job->queue = vhost_frontend_add_queue (frontend, i, o->queue_size, error);
-      if (job->queue == NULL)
-        return FALSE;
-      if (!bench_job_prepare (job, frontend))
+      if (wake > now)
+        poll (fds, G_N_ELEMENTS (fds), (int) ((wake - now) / 1000000 + 1));
+      now = get_now ();
+      if ((fds[0].revents & POLLIN) != 0)
+        take_done (self);
+      if ((fds[1].revents & POLLIN) != 0)
+        take_signal (self);
+      if (fds[2].revents != 0)
         {
-          g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
-                       "the front-end's memory is used up at queue %u", i);
+          self->disconnected = TRUE;
+          set_phase (self, BENCH_PHASE_ABANDON);
+        }
+
+      if (now >= warmup_end)
+        {
+          warmup_end = NEVER;
+          if (get_phase (self) == BENCH_PHASE_WARMUP)
+            begin_measure (self);
+        }
+      if (now >= end)
+        {
+          end = NEVER;
+          drain (self);
+        }
+      if (now >= next_line)
+        {
+          const guint64 done = count_done (self);
+
+          bench_report_progress (self->options, what, (double) (now - start) / 1e9,
+                                 (double) (done - last_done) * 1e9 / (double) (now - last_line));
+          last_done = done;
+          last_line = now;
+          next_line = now + SECOND_NS;
+        }
+    }
+  bench_report_progress (self->options, NULL, 0, 0);
+}
+
+/* The phase is set. FALSE: a thread could not be started. */
+static gboolean
+run_jobs (Bench *self, const char *what, guint64 warmup_end, guint64 end, GError **error)
+{
+  guint n_started = 0;
+
+  atomic_store_explicit (&self->run.n_running, self->jobs->len, memory_order_relaxed);
+  while (n_started < self->jobs->len
+         && bench_job_start (g_ptr_array_index (self->jobs, n_started), error))
+    n_started++;
+  if (n_started < self->jobs->len)
+    {
+      atomic_fetch_sub_explicit (&self->run.n_running, self->jobs->len - n_started,
+                                 memory_order_relaxed);
+      set_phase (self, BENCH_PHASE_ABANDON);
+    }
+  watch (self, what, warmup_end, end);
+  for (guint i = 0; i < n_started; i++)
+    bench_job_join (g_ptr_array_index (self->jobs, i));
+  return n_started == self->jobs->len;
+}
+
+/* Why the load ended before it should have. */
+static gboolean
+check_jobs (Bench *self, GError **error)
+{
+  if (self->disconnected)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED,
+                   "the back-end closed the connection after %" G_GUINT64_FORMAT
+                   " requests: look at its log; the figures are of what came before",
+                   count_done (self));
+      return FALSE;
+    }
+  for (guint i = 0; i < self->jobs->len; i++)
+    {
+      const GError *job_error = bench_job_get_error (g_ptr_array_index (self->jobs, i));
+
+      if (job_error != NULL)
+        {
+          if (error != NULL)
+            *error = g_error_copy (job_error);
           return FALSE;
         }
     }
   return TRUE;
 }
 
-static guint64
-count_done (BenchJob *jobs, guint n)
+static gboolean
+run_load (Bench *self, GError **error)
 {
-  guint64 done = 0;
+  const BenchOptions *options = self->options;
+  const guint64 now = get_now ();
+  const guint64 measure = now + options->warmup_ns;
 
-  for (guint i = 0; i < n; i++)
-    done += atomic_load_explicit (&jobs[i].done, memory_order_relaxed);
-  return done;
+  if (options->warmup_ns > 0)
+    set_phase (self, BENCH_PHASE_WARMUP);
+  else
+    begin_measure (self);
+  if (!run_jobs (self, bench_mode_name (options->mode), options->warmup_ns > 0 ? measure : NEVER,
+                 options->duration_ns > 0 ? measure + options->duration_ns : NEVER, error))
+    return FALSE;
+  if (get_phase (self) >= BENCH_PHASE_MEASURE)
+    end_measure (self);
+  return check_jobs (self, error);
 }
 
-/* Lets the time pass, a progress line each second; ends early when all requests are made. */
-static void
-watch (BenchOptions *o, BenchJob *jobs, double seconds)
+static gboolean
+read_back (Bench *self, GError **error)
 {
-  gboolean progress = isatty (STDOUT_FILENO) && !opt_json && !opt_no_progress;
-  gint64 start = g_get_monotonic_time ();
-  gint64 next = start + G_USEC_PER_SEC;
-  guint64 before = 0;
+  for (guint i = 0; i < self->jobs->len; i++)
+    bench_job_prepare_read_back (g_ptr_array_index (self->jobs, i));
+  set_phase (self, BENCH_PHASE_WARMUP);
+  return run_jobs (self, "read back", NEVER, NEVER, error) && check_jobs (self, error);
+}
 
-  while (!atomic_load_explicit (&bench_stop, memory_order_relaxed))
+static gboolean
+make_jobs (Bench *self, GError **error)
+{
+  for (guint i = 0; i < self->options->n_queues; i++)
     {
-      gint64 now = g_get_monotonic_time ();
+      BenchJob *job = bench_job_new (self->options, self->device, &self->run, i, error);
 
-      if (o->requests > 0 ? count_done (jobs, o->queues) >= o->requests
-                          : now - start >= seconds * G_USEC_PER_SEC)
+      if (job == NULL)
+        return FALSE;
+      g_ptr_array_add (self->jobs, job);
+    }
+  return TRUE;
+}
+
+/* A back-end may still write what it was asked to; it is told to stop before the memory goes. */
+static void
+stop_queues (Bench *self)
+{
+  for (guint i = 0; i < self->jobs->len && !self->disconnected; i++)
+    {
+      if (!vhost_frontend_stop_queue (self->device->frontend, i, NULL, NULL))
         break;
-      for (guint i = 0; i < o->queues; i++)
-        if (__atomic_load_n (&jobs[i].failure, __ATOMIC_ACQUIRE) != NULL)
-          return;
-      if (now >= next && progress)
-        {
-          guint64 done = count_done (jobs, o->queues);
-
-          bench_report_progress (o, done - before, (now - start) / (double) G_USEC_PER_SEC);
-          before = done;
-          next += G_USEC_PER_SEC;
-        }
-      g_usleep (o->requests > 0 ? 1000 : 20000);
     }
-  if (progress)
-    bench_report_progress_end ();
+  vhost_frontend_disconnect (self->device->frontend);
 }
 
-static void
-run_jobs (BenchOptions *o, BenchJob *jobs, double seconds)
+static gboolean
+has_problems (const BenchResult *total)
 {
-  g_autofree GThread **threads = g_new (GThread *, o->queues);
-
-  atomic_store_explicit (&bench_stop, FALSE, memory_order_relaxed);
-  for (guint i = 0; i < o->queues; i++)
-    threads[i] = g_thread_new ("bench", bench_job_run, &jobs[i]);
-  watch (o, jobs, seconds);
-  atomic_store_explicit (&bench_stop, TRUE, memory_order_relaxed);
-  for (guint i = 0; i < o->queues; i++)
-    g_thread_join (threads[i]);
-}
-
-static void
-warm_up (BenchOptions *o, BenchJob *jobs)
-{
-  BenchOptions warm = *o;
-
-  warm.verify = FALSE;
-  warm.requests = 0;
-  if (o->verify || o->requests > 0 || opt_warmup <= 0)
-    return; /* what is counted or compared begins from nothing */
-  run_jobs (&warm, jobs, opt_warmup);
-  for (guint i = 0; i < o->queues; i++)
+  for (guint i = 0; i < BENCH_N_ERRORS; i++)
     {
-      latency_histogram_init (&jobs[i].latency);
-      jobs[i].reads = jobs[i].writes = jobs[i].errors = 0;
-      atomic_store_explicit (&jobs[i].done, 0, memory_order_relaxed);
+      if (total->n_errors[i] > 0)
+        return TRUE;
     }
+  return total->n_bad_used > 0 || total->n_mismatches > 0;
 }
 
 int
-verb_bench (int argc, char **argv)
+vhostctl_bench (int argc, char **argv)
 {
-  g_autoptr (VhostFrontend) frontend = vhost_frontend_new ();
+  g_auto (BenchOptions) options = { 0 };
+  g_auto (BenchDevice) device = { 0 };
+  g_auto (Bench) bench = {
+    .options = &options,
+    .device = &device,
+    .run.done_fd = -1,
+    .signal_fd = -1,
+    .peer_cpu_ns = NEVER,
+  };
+  g_auto (BenchResult) total = { 0 };
   g_autoptr (GError) error = NULL;
-  g_autofree BenchJob *jobs = NULL;
-  g_autofree BenchResult *result = g_new0 (BenchResult, 1);
-  BenchOptions o = { 0 };
-  guint64 cpu_before;
-  int status = 0;
+  BenchReport report;
+  gboolean is_read_back = FALSE;
 
-  if (!parse_options ("bench",
-                      "Measures a vhost-user block back-end. Patterns that write destroy what is "
-                      "on the device.",
-                      entries, &argc, &argv)
-      || !read_options (&o))
+  bench_result_init (&total);
+  bench.jobs = g_ptr_array_new_with_free_func ((GDestroyNotify) bench_job_free);
+  if (!bench_options_parse (&options, argc, argv))
     return EXIT_USAGE;
-  jobs = g_new0 (BenchJob, o.queues);
-  if (!set_up (frontend, argv[1], &o, &error) || !prepare_jobs (frontend, &o, jobs, &error))
+  if (!bench_device_open (&device, &options, &error) || !make_jobs (&bench, &error)
+      || !bench_open_fds (&bench, &error))
     {
-      complain ("bench", "%s", error->message);
-      return 1;
+      vhostctl_complain ("bench", "%s", error->message);
+      return EXIT_FAILURE;
     }
 
-  signal (SIGINT, on_interrupt);
-  warm_up (&o, jobs);
-  result->options = &o;
-  result->socket = argv[1];
-  result->peer_pid = vhost_frontend_get_peer_pid (frontend);
-  result->peer_name = process_name (result->peer_pid);
-  latency_histogram_init (&result->latency);
-  cpu_before = process_cpu_ns (result->peer_pid);
-  run_jobs (&o, jobs, o.seconds);
-  result->back_cpu_ns = process_cpu_ns (result->peer_pid) - cpu_before;
+  if (run_load (&bench, &error) && options.verify && !bench.interrupted)
+    is_read_back = read_back (&bench, &error) && !bench.interrupted;
+  stop_queues (&bench);
 
-  for (guint i = 0; i < o.queues; i++)
-    {
-      BenchJob *job = &jobs[i];
+  for (guint i = 0; i < bench.jobs->len; i++)
+    bench_result_merge (&total, bench_job_get_result (g_ptr_array_index (bench.jobs, i)));
+  report = (BenchReport){
+    .options = &options,
+    .device = &device,
+    .total = &total,
+    .jobs = bench.jobs,
+    .peer_cpu_ns = bench.peer_cpu_ns,
+    .interrupted = bench.interrupted,
+    .read_back = is_read_back,
+    .failure = error != NULL ? error->message : NULL,
+  };
+  bench_report_print (&report);
 
-      result->requests += job->reads + job->writes;
-      result->errors += job->errors;
-      result->mismatches += job->mismatches;
-      result->verified += job->verified;
-      result->front_cpu_ns += job->cpu_ns;
-      result->n_kicks += job->n_kicks;
-      result->n_calls += job->n_calls;
-      result->seconds = MAX (result->seconds, job->elapsed_ns / 1e9);
-      latency_histogram_merge (&result->latency, &job->latency);
-      if (job->failure != NULL)
-        {
-          complain ("bench", "%s", job->failure);
-          status = 1;
-        }
-    }
-  if (opt_json)
-    bench_report_json (result);
-  else
-    bench_report_text (result);
-  if (result->errors > 0 || result->mismatches > 0)
-    status = 1;
-  for (guint i = 0; i < o.queues; i++)
-    {
-      if (status == 0)
-        vhost_frontend_stop_queue (frontend, i, NULL, NULL);
-      bench_job_clear (&jobs[i]);
-    }
-  g_free (result->peer_name);
-  return status;
+  if (error != NULL)
+    vhostctl_complain ("bench", "%s", error->message);
+  else if (total.latency.n == 0)
+    vhostctl_complain ("bench", "no request succeeded");
+  else if (options.verify && !is_read_back)
+    vhostctl_complain ("bench", "interrupted before all that was written was read back");
+  else if (!has_problems (&total))
+    return EXIT_SUCCESS;
+  return EXIT_FAILURE;
 }

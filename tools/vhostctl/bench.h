@@ -143,10 +143,12 @@ typedef struct
   GPtrArray *jobs;
   guint64 peer_cpu_ns; /* G_MAXUINT64: not known */
   gboolean interrupted;
-  gboolean read_back; /* all that was written has been read and compared */
+  gboolean read_back;  /* all that was written has been read and compared */
   const char *failure; /* (nullable) */
 } BenchReport;
 
 void bench_report_print (const BenchReport *self);
-/* One line of progress, over the one before; @seconds < 0 wipes it. On stderr. */
-void bench_report_progress (const BenchOptions *options, double seconds, double iops);
+/* A line of progress over the one before, on stderr when that is a terminal; @what NULL wipes it.
+ */
+void bench_report_progress (const BenchOptions *options, const char *what, double seconds,
+                            double iops);

@@ -51,7 +51,7 @@ get_number (GBytes *config, gsize offset, gsize size)
 const char *
 device_config_guess (guint64 features, guint64 protocol_features, GBytes *config)
 {
-  const guint64 net = BIT (0) | BIT (15) | BIT (17);    /* CSUM, MRG_RXBUF, CTRL_VQ */
+  const guint64 net = BIT (0) | BIT (15) | BIT (17); /* CSUM, MRG_RXBUF, CTRL_VQ */
   const guint64 block = BIT (BLOCK_SEG_MAX) | BIT (BLOCK_FLUSH);
   const guint64 small_block = BIT (BLOCK_BLK_SIZE) | BIT (BLOCK_FLUSH);
 

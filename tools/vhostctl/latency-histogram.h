@@ -3,8 +3,8 @@
 /* Latencies in log-linear buckets. Must neither allocate nor lock: it counts within what it
  * measures.
  *
- * How it works: below 16 ns a bucket is a nanosecond; above, each power of two has 16 buckets, which
- * the four bits behind the leading one choose. So a percentile is never more than 6.25 % too
+ * How it works: below 16 ns a bucket is a nanosecond; above, each power of two has 16 buckets,
+ * which the four bits behind the leading one choose. So a percentile is never more than 6.25 % too
  * high, and counting costs a shift and an addition. */
 #pragma once
 
