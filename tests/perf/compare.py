@@ -72,15 +72,11 @@ def bench(build, socket, seconds, *options):
 
 
 def count_wakeups(build, directory, seconds):
-    """System calls of an idle back-end that has served a front-end: strace sees every return from a wait."""
+    """System calls of a back-end with a started, idle ring: strace sees every return from a wait."""
     if shutil.which("strace") is None:
         return None
     with Backend(directory, "idle", ours(build, "--driver=null")) as backend:
-        load = subprocess.Popen([str(build / "tools/vhostctl/vhostctl"), "bench", str(backend.socket), "--time=0.3",
-                                 "--depth=1"], stdout=subprocess.DEVNULL)
-        load.wait()
-        # A front-end that is connected with a started ring, and then does nothing.
-        holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(backend.socket), str(build)],
+        holder = subprocess.Popen([str(build / "tests/perf/idle-front-end"), str(backend.socket)],
                                   stdout=subprocess.PIPE, text=True)
         holder.stdout.readline()
         time.sleep(0.5)
@@ -95,18 +91,6 @@ def count_wakeups(build, directory, seconds):
                  if "detached" not in line and not re.search(r"(<unfinished|<detached| resumed)", line)
                  and "restart_syscall" not in line]
         return len(lines)
-
-
-# Connects by hand: features, nothing else, and waits.
-HOLDER = """
-import socket, struct, sys, time
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-s.sendall(struct.pack('<III', 1, 1, 0))
-s.recv(64)
-print('ready', flush=True)
-time.sleep(60)
-"""
 
 
 def main():

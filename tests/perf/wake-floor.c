@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How often a second a thread on one CPU can be woken through an eventfd by a thread on another that does nothing but
- * wait for it: no back-end can serve a front-end that sleeps after each request faster than that. Prints one number.
+/* How often a second a thread on one CPU can be woken through an eventfd by a thread on another
+ * that does nothing but wait for it: no back-end can serve a front-end that sleeps after each
+ * request faster than that. Prints one number.
  *
  * Usage: wake-floor SLEEPER-CPU WAKER-CPU SECONDS */
 #include <pthread.h>

@@ -362,8 +362,8 @@ void
 hand_ring_clear (HandRing *self)
 {
   memset (self->descriptors, 0, 16 * self->size);
-  memset (self->available, 0, 6 + 2 * self->size);
-  memset (self->used, 0, 6 + 8 * self->size);
+  memset (self->available, 0, 4 + 2 * self->size);
+  memset (self->used, 0, 4 + 8 * self->size);
   self->available_index = self->base = 0;
 }
 

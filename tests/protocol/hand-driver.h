@@ -164,7 +164,8 @@ guint32 hand_ring_get_base (HandRing *self);
 void hand_ring_set_up (HandRing *self);
 /* ... and KICK, ENABLE 1. */
 void hand_ring_start (HandRing *self);
-/* As after a driver's reset: indices 0, nothing in it. Not while the ring runs. */
+/* As after a driver's reset: indices 0, nothing in it; the two event words stay. Not while the ring
+ * runs. */
 void hand_ring_clear (HandRing *self);
 
 guint64 hand_ring_buffer (HandRing *self, guint n);

@@ -242,9 +242,8 @@ test_every_message (gconstpointer data)
             receive_reply (fresh->frontend, request, payload, sizeof payload);
           }
       assert_stream_in_step (fresh->frontend);
-      ASSERT_TAKEN (
-          hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES,
-                            hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES)));
+      ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES,
+                                      hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES)));
       ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_FEATURES,
                                       hand_get_u64 (fresh->frontend, MSG_GET_FEATURES)));
     }
@@ -303,8 +302,7 @@ test_failure_is_not_zero (gconstpointer data)
   const guint32 state[2] = { 7, 16 };
 
   ASSERT_REFUSED (hand_ring_send_num (ring, 3));
-  ASSERT_REFUSED (
-      hand_request (world->frontend, MSG_SET_VRING_NUM, state, sizeof state, NULL, 0));
+  ASSERT_REFUSED (hand_request (world->frontend, MSG_SET_VRING_NUM, state, sizeof state, NULL, 0));
   ASSERT_REFUSED (hand_request_u64 (world->frontend, MSG_SET_VRING_KICK, 0)); /* no descriptor */
   ASSERT_REFUSED (hand_request_u64 (world->frontend, MSG_SET_FEATURES, BIT (63)));
   assert_stream_in_step (world->frontend);

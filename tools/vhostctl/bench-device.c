@@ -118,11 +118,11 @@ check_blocks (BenchDevice *self, const BlockConfig *block, const BenchOptions *o
   /* With --verify a block has one request at a time, so each needs one of its own. */
   if (self->n_blocks / options->n_queues < (options->verify ? options->depth : 1))
     {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "%" G_GUINT64_FORMAT " bytes are %" G_GUINT64_FORMAT
-                   " blocks, too few for %u queues of depth %u: lower --block-size, --queues or "
-                   "--depth",
-                   size, self->n_blocks, options->n_queues, options->depth);
+      g_set_error (
+          error, VHOST_ERROR, VHOST_ERROR_INVALID,
+          "%" G_GUINT64_FORMAT " bytes are %" G_GUINT64_FORMAT
+          " blocks, too few for --queues=%u and --depth=%u: lower one of them, or --block-size",
+          size, self->n_blocks, options->n_queues, options->depth);
       return FALSE;
     }
   return TRUE;

@@ -83,6 +83,7 @@ struct _BenchJob
   guint32 *generations; /* (owned) (nullable): of each block, and UNDER_WAY */
 
   guint64 start_ns;
+  guint64 count_from_ns; /* submission of the first request that counts */
   guint64 start_cpu_ns;
   guint64 start_kicks;
   guint64 start_calls;
@@ -285,7 +286,7 @@ complete (BenchJob *self, BenchRequest *request, guint64 now)
 
   if (G_UNLIKELY (status != VIRTIO_BLK_S_OK))
     note_error (self, request, status);
-  else if (self->measuring)
+  else if (self->measuring && request->submitted_ns >= self->count_from_ns)
     {
       latency_histogram_add (&self->result.latency, now - request->submitted_ns);
       if (request->is_write)
@@ -324,22 +325,20 @@ reap (BenchJob *self)
 static void
 begin_measure (BenchJob *self)
 {
-  const guint in_flight = self->options->depth - self->n_idle;
+  const guint64 n = self->options->n_requests;
+  const guint n_queues = self->options->n_queues;
 
   self->measuring = TRUE;
   self->start_kicks = vhost_frontend_queue_get_n_kicks (self->queue);
   self->start_calls = vhost_frontend_queue_get_n_calls (self->queue);
   self->start_cpu_ns = get_clock (CLOCK_THREAD_CPUTIME_ID);
   self->start_ns = get_clock (CLOCK_MONOTONIC);
-  if (self->options->n_requests > 0)
-    {
-      /* The queues share the number; what the warm-up left in flight is counted too. */
-      const guint64 n = self->options->n_requests;
-      const guint64 share
-          = n / self->options->n_queues + (self->index < n % self->options->n_queues ? 1 : 0);
-
-      self->n_left = share - MIN (share, in_flight);
-    }
+  if (n == 0)
+    return;
+  /* The queues share the number. What the warm-up left in flight is none of it; of a stretch of
+   * time it is a part, as what is in flight at the end is not. */
+  self->n_left = n / n_queues + (self->index < n % n_queues ? 1 : 0);
+  self->count_from_ns = self->start_ns;
 }
 
 static void

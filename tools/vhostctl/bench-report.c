@@ -11,7 +11,7 @@
 
 #define LABEL "%-17s "
 #define BAR_WIDTH 40
-#define MAX_ROWS 20
+#define MAX_FINE_ROWS 16
 
 static const char *const error_names[BENCH_N_ERRORS] = {
   [BENCH_ERROR_IO] = "ioerr",
@@ -160,38 +160,50 @@ sum_buckets (const LatencyHistogram *histogram, guint first, guint n)
   return sum;
 }
 
+/* Rows are shares of a power of two: as fine as there is room where most of the requests are, whole
+ * powers on both sides, so that a few outliers do not make all else one bar. */
 static void
 print_histogram (const LatencyHistogram *histogram)
 {
   const gboolean utf8 = g_get_charset (NULL);
   const char *on = colour ("\033[36m");
   const char *off = colour ("\033[0m");
-  guint step, first, last;
+  guint fine = 2;
+  guint fine_first, fine_last, last;
   guint64 most = 0;
 
   if (histogram->n == 0)
     return;
-  first = latency_histogram_bucket (histogram->min_ns);
   last = latency_histogram_bucket (histogram->max_ns);
-  /* Rows of equal shares of a power of two, as fine as there is room; an outlier or two need not
-   * make all else one bar. */
-  for (step = 2; step < LATENCY_STEPS && last / step - first / step >= MAX_ROWS; step *= 2)
-    ;
-  for (guint i = first / step * step; i <= last; i += step)
-    most = MAX (most, sum_buckets (histogram, i, step));
+  fine_first = latency_histogram_bucket (latency_histogram_percentile (histogram, 1));
+  fine_last = latency_histogram_bucket (latency_histogram_percentile (histogram, 99));
+  fine_first -= fine_first % LATENCY_STEPS;
+  fine_last |= LATENCY_STEPS - 1;
+  while (fine < LATENCY_STEPS && (fine_last - fine_first) / fine >= MAX_FINE_ROWS)
+    fine *= 2;
 
   printf ("\n");
-  for (guint i = first / step * step; i <= last; i += step)
+  /* The first time round looks for the longest bar. */
+  for (guint round = 0; round < 2; round++)
     {
-      const guint64 n = sum_buckets (histogram, i, step);
-      char from[32];
+      guint step;
 
-      if (n == 0)
-        continue;
-      printf ("%10s %6.2f %% %s", format_ns ((double) latency_histogram_bucket_first (i), from),
-              100 * (double) n / (double) histogram->n, on);
-      print_bar ((double) n / (double) most, utf8);
-      printf ("%s\n", off);
+      for (guint i = 0; i <= last; i += step)
+        {
+          guint64 n;
+          char from[32];
+
+          step = i >= fine_first && i <= fine_last ? fine : LATENCY_STEPS;
+          n = sum_buckets (histogram, i, step);
+          if (round == 0)
+            most = MAX (most, n);
+          if (round == 0 || n == 0)
+            continue;
+          printf ("%10s %6.2f %% %s", format_ns ((double) latency_histogram_bucket_first (i), from),
+                  100 * (double) n / (double) histogram->n, on);
+          print_bar ((double) n / (double) most, utf8);
+          printf ("%s\n", off);
+        }
     }
 }
 

@@ -140,6 +140,9 @@ take_signal (Bench *self)
   if (read (self->signal_fd, &info, sizeof info) != sizeof info)
     return;
   self->interrupted = TRUE;
+  /* A shell starts what runs in the background with SIGINT ignored. */
+  signal (SIGINT, SIG_DFL);
+  signal (SIGTERM, SIG_DFL);
   get_signals (&signals);
   pthread_sigmask (SIG_UNBLOCK, &signals, NULL);
   drain (self);
@@ -323,11 +326,11 @@ make_jobs (Bench *self, GError **error)
   return TRUE;
 }
 
-/* A back-end may still write what it was asked to; it is told to stop before the memory goes. */
+/* As a driver leaves: rings first. A back-end that has failed is not asked, it might not answer. */
 static void
-stop_queues (Bench *self)
+leave (Bench *self, gboolean failed)
 {
-  for (guint i = 0; i < self->jobs->len && !self->disconnected; i++)
+  for (guint i = 0; i < self->jobs->len && !failed; i++)
     {
       if (!vhost_frontend_stop_queue (self->device->frontend, i, NULL, NULL))
         break;
@@ -376,7 +379,7 @@ vhostctl_bench (int argc, char **argv)
 
   if (run_load (&bench, &error) && options.verify && !bench.interrupted)
     is_read_back = read_back (&bench, &error) && !bench.interrupted;
-  stop_queues (&bench);
+  leave (&bench, error != NULL);
 
   for (guint i = 0; i < bench.jobs->len; i++)
     bench_result_merge (&total, bench_job_get_result (g_ptr_array_index (bench.jobs, i)));
@@ -390,7 +393,9 @@ vhostctl_bench (int argc, char **argv)
     .read_back = is_read_back,
     .failure = error != NULL ? error->message : NULL,
   };
-  bench_report_print (&report);
+  /* A JSON reader wants an object in any case; a person is not helped by zeros. */
+  if (options.json || total.latency.n > 0 || has_problems (&total))
+    bench_report_print (&report);
 
   if (error != NULL)
     vhostctl_complain ("bench", "%s", error->message);

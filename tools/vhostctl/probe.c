@@ -157,8 +157,10 @@ print_block (const Probe *self)
     printf (LABEL "%u bytes\n", "block size", block->block_size);
   if (HAS (SEG_MAX))
     printf (LABEL "at most %u in a request\n", "segments", block->seg_max);
-  if (HAS (SIZE_MAX))
+  if (HAS (SIZE_MAX) && block->size_max > 0)
     printf (LABEL "at most %u bytes\n", "segment size", block->size_max);
+  else if (HAS (SIZE_MAX))
+    printf (LABEL "0 as its limit, which means nothing\n", "segment size");
   if (HAS (TOPOLOGY))
     {
       printf (LABEL "physical block 2^%u blocks, alignment offset %u\n", "topology",

@@ -1,0 +1,659 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The split ring itself, rules V1 to V3, V22, V23, V30 to V33, V37 to V40, V44 and V46, through a
+ * live device: its set-up, what comes back in it, and who wakes whom. Public API only. What drivers
+ * put into it is in rules-split-chain-test.c. */
+#include "hand-driver.h"
+
+#include <string.h>
+
+#define AVAILABLE_NO_INTERRUPT 1u
+#define USED_NO_NOTIFY 1u
+
+static HandWorld *
+world_without (gconstpointer data, guint64 features)
+{
+  HandOptions options = hand_options (data);
+
+  options.features &= ~features;
+  return hand_world_new_full (&options);
+}
+
+/* ---- V1 to V3: set-up ---- */
+
+static void
+test_size_refused (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  const guint sizes[] = { 0, 3, 1023, 2048, 32768, 65536, BIT (31), G_MAXUINT32 };
+
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
+    ASSERT_REFUSED (hand_ring_send_num (world->rings[0], sizes[i]));
+}
+
+/* The largest that the device takes is its queue-size. */
+static void
+test_sizes (gconstpointer data)
+{
+  for (guint size = 1; size <= 1024; size *= 4)
+    {
+      HandOptions options = hand_options (data);
+      g_autoptr (HandWorld) world = NULL;
+      HandRing *ring;
+
+      options.ring_size = size;
+      world = hand_world_new_full (&options);
+      ring = world->rings[0];
+      hand_ring_start (ring);
+      for (guint i = 0; i < 3 * size; i++)
+        {
+          hand_ring_put (ring, i % size, hand_ring_buffer (ring, i % size), 8, DESC_WRITE, 0);
+          hand_ring_submit (ring, i % size);
+          if (i % 7 == 0 || i % size == size - 1)
+            hand_ring_wait_used (ring, i + 1);
+        }
+      g_assert_cmpuint (hand_ring_get_base (ring), ==, 3 * size);
+    }
+}
+
+/* The ring does not start; in its right place it does. */
+static void
+assert_misplaced (HandWorld *world, guint64 *address, guint64 wrong)
+{
+  HandRing *ring = world->rings[0];
+  guint64 right = *address;
+
+  *address = wrong;
+  hand_ring_set_up (ring);
+  ASSERT_REFUSED (hand_ring_send_kick (ring, ring->kick_fd));
+  g_assert_cmpint (hand_world_get_state (world, 0), ==, VHOST_QUEUE_STATE_STOPPED);
+  *address = right;
+  hand_ring_start (ring);
+  hand_ring_echo (ring);
+}
+
+static void
+test_descriptors_align (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  guint64 *address = &world->rings[0]->descriptor_address;
+
+  assert_misplaced (world, address, *address + 8);
+}
+
+static void
+test_available_align (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  guint64 *address = &world->rings[0]->available_address;
+
+  assert_misplaced (world, address, *address + 1);
+}
+
+static void
+test_used_align (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  guint64 *address = &world->rings[0]->used_address;
+
+  assert_misplaced (world, address, *address + 2);
+}
+
+/* As far back as a part of @bytes fits, less @excess that do not. */
+static guint64
+at_end (guint bytes, guint excess)
+{
+  return HAND_MEMORY + HAND_MEMORY_SIZE - bytes + excess;
+}
+
+/* A user whose front-end shares too little must find that in the log; with guest addresses the
+ * front-end itself is wrong, which only the answer tells. */
+static void
+expect_warning (HandWorld *world)
+{
+  if (!world->gpa)
+    g_test_expect_message ("Vhost", G_LOG_LEVEL_WARNING, "*is in none of the*");
+}
+
+static void
+test_descriptors_extent (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+
+  expect_warning (world);
+  assert_misplaced (world, &world->rings[0]->descriptor_address, at_end (16 * 16, 16));
+  g_test_assert_expected_messages ();
+}
+
+static void
+test_available_extent (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+
+  /* Only used_event lies outside. */
+  expect_warning (world);
+  assert_misplaced (world, &world->rings[0]->available_address, at_end (6 + 2 * 16, 2));
+  g_test_assert_expected_messages ();
+}
+
+static void
+test_used_extent (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+
+  /* Only avail_event lies outside. */
+  expect_warning (world);
+  assert_misplaced (world, &world->rings[0]->used_address, at_end (4 + 8 * 16, 0));
+  g_test_assert_expected_messages ();
+}
+
+/* The other way round: parts that fill the region to its last byte are taken, and without EVENT_IDX
+ * the two event words are no part of them. */
+static void
+test_exact_extent (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = world_without (data, F_EVENT_IDX);
+  HandRing *ring = world->rings[0];
+
+  ring->used_address = at_end (4 + 8 * 16, 0);
+  ring->used = (guint16 *) (gpointer) (world->memory + (ring->used_address - HAND_MEMORY));
+  hand_ring_start (ring);
+  for (guint i = 0; i < 20; i++)
+    hand_ring_echo (ring);
+  hand_ring_get_base (ring);
+
+  ring->used_address -= 256;
+  ring->used -= 128;
+  ring->available_address = at_end (4 + 2 * 16, 0);
+  ring->available
+      = (guint16 *) (gpointer) (world->memory + (ring->available_address - HAND_MEMORY));
+  hand_ring_clear (ring);
+  hand_ring_start (ring);
+  for (guint i = 0; i < 20; i++)
+    hand_ring_echo (ring);
+}
+
+/* ---- V22 and V23: used entries ---- */
+
+static void
+test_used_in_any_order (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  echo_backend_hold (world->echo, TRUE);
+  for (guint head = 0; head < 8; head += 2)
+    {
+      hand_ring_put_echo (ring, head);
+      ring->descriptors[head + 1].length = 16 + head;
+      hand_ring_submit (ring, head);
+    }
+  LIVE_WAIT_FOR (echo_backend_get_n_held (world->echo) == 4);
+  echo_backend_release (world->echo, TRUE);
+  hand_ring_wait_used (ring, 4);
+  for (guint i = 0; i < 4; i++)
+    hand_ring_assert_echo (ring, 6 - 2 * i, i);
+}
+
+static void
+test_indices_wrap (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  ring->base = ring->available_index = ring->available[1] = ring->used[1] = 65530;
+  hand_ring_start (ring);
+  for (guint i = 0; i < 40; i++)
+    hand_ring_echo (ring);
+  g_assert_cmpuint (hand_ring_get_used (ring), ==, 34);
+  g_assert_cmpuint (hand_ring_get_base (ring), ==, 34);
+}
+
+static void
+assert_used_length (HandRing *ring, guint32 readable, guint32 writable, guint32 expected)
+{
+  guint16 slot = hand_ring_get_used (ring);
+  guint8 *out = hand_ring_bytes (ring, 5);
+  guint32 id, length;
+
+  memset (out, 0xee, HAND_BUFFER);
+  memset (hand_ring_bytes (ring, 4), 0x11, HAND_BUFFER);
+  hand_ring_put (ring, 4, hand_ring_buffer (ring, 4), readable, DESC_NEXT, 5);
+  hand_ring_put (ring, 5, hand_ring_buffer (ring, 5), writable, DESC_WRITE, 0);
+  hand_ring_submit (ring, 4);
+  hand_ring_wait_used (ring, slot + 1);
+  hand_ring_get_element (ring, slot, &id, &length);
+  g_assert_cmpuint (id, ==, 4);
+  g_assert_cmpuint (length, ==, expected);
+  for (guint i = 0; i < HAND_BUFFER; i++)
+    g_assert_cmpuint (out[i], ==, i < expected ? 0x11 : 0xee);
+}
+
+static void
+test_used_length (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  assert_used_length (ring, 10, 64, 10);
+  assert_used_length (ring, 64, 10, 10);
+  assert_used_length (ring, 32, 32, 32);
+  assert_used_length (ring, 0, 32, 0);
+  assert_used_length (ring, 32, 0, 0);
+}
+
+/* ---- V30 and V31: calls ---- */
+
+static void
+test_call_flag (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = world_without (data, F_EVENT_IDX);
+  HandRing *ring = world->rings[0];
+  guint64 calls;
+
+  hand_ring_start (ring);
+  ring->available[0] = AVAILABLE_NO_INTERRUPT;
+  for (guint i = 0; i < 5; i++)
+    hand_ring_echo (ring);
+  hand_ring_sync (ring);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, 0);
+
+  ring->available[0] = 0;
+  for (guint i = 0; i < 5; i++)
+    {
+      calls = hand_ring_get_calls (ring);
+      hand_ring_echo (ring);
+      LIVE_WAIT_FOR (hand_ring_get_calls (ring) > calls);
+    }
+}
+
+static void
+test_used_event_ignored (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = world_without (data, F_EVENT_IDX);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  for (guint i = 1; i < 10; i++)
+    {
+      /* With EVENT_IDX this would be "not now". */
+      *hand_ring_used_event (ring) = 0x7fff;
+      hand_ring_echo (ring);
+      LIVE_WAIT_FOR (hand_ring_get_calls (ring) == i);
+    }
+}
+
+static void
+test_call_event (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  hand_ring_echo (ring); /* the first after a start always calls */
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 1);
+  *hand_ring_used_event (ring) = 5;
+  for (guint i = 1; i < 5; i++)
+    hand_ring_echo (ring);
+  hand_ring_sync (ring);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, 1);
+  hand_ring_echo (ring); /* entry 5 */
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 2);
+  hand_ring_echo (ring);
+  hand_ring_sync (ring);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, 2);
+}
+
+/* The entry asked for is one of several that come back together. */
+static void
+test_call_event_in_a_batch (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  hand_ring_echo (ring);
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 1);
+  *hand_ring_used_event (ring) = 4;
+  for (guint head = 0; head < 16; head += 2)
+    {
+      hand_ring_put_echo (ring, head);
+      hand_ring_offer (ring, head);
+    }
+  hand_ring_kick (ring);
+  hand_ring_wait_used (ring, 9);
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 2);
+  hand_ring_sync (ring);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, 2);
+}
+
+static void
+test_call_event_wraps (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  ring->base = ring->available_index = ring->available[1] = ring->used[1] = 65533;
+  hand_ring_start (ring);
+  hand_ring_echo (ring);
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 1);
+  *hand_ring_used_event (ring) = 1;
+  for (guint i = 0; i < 3; i++) /* 65534, 65535, 0 */
+    hand_ring_echo (ring);
+  hand_ring_sync (ring);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, 1);
+  hand_ring_echo (ring);
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 2);
+}
+
+static void
+test_call_after_restart (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  hand_ring_echo (ring);
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 1);
+  hand_ring_get_base (ring);
+  *hand_ring_used_event (ring) = 100;
+  ASSERT_TAKEN (hand_ring_send_kick (ring, ring->kick_fd));
+  hand_ring_echo (ring);
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 2);
+}
+
+static void
+test_interrupt_flag_ignored (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  ring->available[0] = AVAILABLE_NO_INTERRUPT;
+  for (guint i = 0; i < 5; i++)
+    {
+      *hand_ring_used_event (ring) = i;
+      hand_ring_echo (ring);
+      LIVE_WAIT_FOR (hand_ring_get_calls (ring) == i + 1);
+    }
+}
+
+/* ---- V32, V33, V37, V38: kicks ---- */
+
+static guint16
+get_used_flags (HandRing *ring)
+{
+  return __atomic_load_n (&ring->used[0], __ATOMIC_RELAXED);
+}
+
+static guint16
+get_avail_event (HandRing *ring)
+{
+  return __atomic_load_n (hand_ring_avail_event (ring), __ATOMIC_RELAXED);
+}
+
+static void
+test_kick_flag (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = world_without (data, F_EVENT_IDX);
+  HandRing *ring = world->rings[0];
+
+  ring->used[0] = USED_NO_NOTIFY; /* of whoever had the ring before */
+  *hand_ring_avail_event (ring) = 0x5a5a;
+  hand_ring_start (ring);
+  for (guint i = 0; i < 50; i++)
+    {
+      hand_ring_echo (ring);
+      g_assert_cmpuint (get_used_flags (ring), <=, 1);
+      if (i % 10 == 0)
+        LIVE_WAIT_FOR (get_used_flags (ring) == 0); /* it is about to sleep */
+    }
+  g_assert_cmpuint (get_avail_event (ring), ==, 0x5a5a); /* V6 */
+}
+
+static void
+test_kick_event (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  ring->used[0] = USED_NO_NOTIFY;
+  hand_ring_start (ring);
+  for (guint i = 0; i < 50; i++)
+    {
+      hand_ring_echo (ring);
+      g_assert_cmpuint (get_used_flags (ring), ==, 0);
+      if (i % 10 == 0)
+        LIVE_WAIT_FOR (get_avail_event (ring) == ring->available_index);
+    }
+}
+
+/* One request after the other, with a kick only where the device has asked for it. A lost wake-up
+ * runs into the deadline. */
+static void
+ping_pong (gconstpointer data, guint64 without, guint poll_max)
+{
+  HandOptions options = hand_options (data);
+  g_autoptr (HandWorld) world = NULL;
+  HandRing *ring;
+  guint kicks = 0;
+
+  options.features &= ~without;
+  options.poll_max = poll_max;
+  world = hand_world_new_full (&options);
+  ring = world->rings[0];
+  hand_ring_start (ring);
+  for (guint i = 0; i < 3000; i++)
+    {
+      guint16 index = i + 1;
+      guint spins = 0;
+      gboolean wanted;
+
+      hand_ring_put_echo (ring, 0);
+      hand_ring_offer (ring, 0);
+      /* Partner: the device's full fence between asking for kicks and its last look. */
+      __atomic_thread_fence (__ATOMIC_SEQ_CST);
+      wanted = (without & F_EVENT_IDX) != 0 ? get_used_flags (ring) == 0
+                                            : get_avail_event (ring) == (guint16) i;
+      if (wanted)
+        {
+          hand_ring_kick (ring);
+          kicks++;
+        }
+      while (hand_ring_get_used (ring) != index && ++spins < 1000)
+        ;
+      hand_ring_wait_used (ring, index);
+    }
+  g_assert_cmpuint (kicks, >, 0);
+}
+
+static void
+test_recheck_event (gconstpointer data)
+{
+  ping_pong (data, 0, 0);
+}
+
+static void
+test_recheck_flag (gconstpointer data)
+{
+  ping_pong (data, F_EVENT_IDX, 0);
+}
+
+static void
+test_recheck_event_polling (gconstpointer data)
+{
+  ping_pong (data, 0, 50);
+}
+
+static void
+test_recheck_flag_polling (gconstpointer data)
+{
+  ping_pong (data, F_EVENT_IDX, 50);
+}
+
+static void
+test_spurious_kicks (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_start (ring);
+  for (guint i = 0; i < 100; i++)
+    {
+      hand_ring_kick (ring);
+      if (i % 10 == 0)
+        hand_ring_sync (ring);
+    }
+  hand_ring_sync (ring);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, 0);
+  g_assert_cmpuint (hand_ring_get_errors (ring), ==, 0);
+  g_assert_cmpuint (hand_ring_get_used (ring), ==, 0);
+  hand_ring_echo (ring);
+}
+
+/* ---- V39 and V46: what is offered ---- */
+
+static void
+assert_not_offered (gconstpointer data, guint bit)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+
+  g_assert_cmpuint (vhost_frontend_get_offered_features (world->frontend) & BIT (bit), ==, 0);
+}
+
+static void
+test_on_empty (gconstpointer data)
+{
+  assert_not_offered (data, 24);
+}
+
+static void
+test_offered (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  guint64 offered = vhost_frontend_get_offered_features (world->frontend);
+
+  g_assert_cmpuint (offered & F_VERSION_1, !=, 0);
+  g_assert_cmpuint (offered & BIT (ECHO_FEATURE), !=, 0);
+  for (guint bit = 37; bit <= 41; bit++)
+    if (bit != 40)
+      assert_not_offered (data, bit);
+}
+
+/* ---- V40 and V44 ---- */
+
+static void
+test_no_call_fd (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  ASSERT_TAKEN (hand_ring_send_num (ring, ring->size));
+  ASSERT_TAKEN (hand_ring_send_base (ring, 0));
+  ASSERT_TAKEN (hand_ring_send_addr (ring));
+  ASSERT_TAKEN (hand_ring_send_call (ring, ring->call_fd));
+  ASSERT_TAKEN (hand_ring_send_call (ring, -1)); /* this one counts */
+  ASSERT_TAKEN (hand_ring_send_enable (ring, 1));
+  ASSERT_TAKEN (hand_ring_send_kick (ring, ring->kick_fd));
+  for (guint i = 0; i < 10; i++)
+    {
+      *hand_ring_used_event (ring) = i;
+      hand_ring_echo (ring);
+    }
+  hand_ring_sync (ring);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, 0);
+}
+
+static void
+test_no_kick_fd (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = world_without (data, F_EVENT_IDX);
+  HandRing *ring = world->rings[0];
+
+  hand_ring_set_up (ring);
+  ASSERT_TAKEN (hand_ring_send_enable (ring, 1));
+  ASSERT_TAKEN (hand_ring_send_kick (ring, -1));
+  LIVE_WAIT_FOR (get_used_flags (ring) == USED_NO_NOTIFY);
+  for (guint i = 0; i < 10; i++)
+    {
+      hand_ring_put_echo (ring, 0);
+      hand_ring_offer (ring, 0);
+      hand_ring_wait_used (ring, i + 1);
+    }
+  hand_ring_sync (ring);
+  g_assert_cmpuint (get_used_flags (ring), ==, USED_NO_NOTIFY);
+
+  /* With a descriptor again it is asked for. */
+  ASSERT_TAKEN (hand_ring_send_kick (ring, ring->kick_fd));
+  LIVE_WAIT_FOR (get_used_flags (ring) == 0);
+  hand_ring_echo (ring);
+}
+
+static void
+test_nothing_after_reset (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0], *other = world->rings[1];
+  guint64 calls;
+
+  hand_ring_start (ring);
+  hand_ring_echo (ring);
+  LIVE_WAIT_FOR (hand_ring_get_calls (ring) == 1);
+  ASSERT_TAKEN (hand_request (world->frontend, MSG_RESET_DEVICE, NULL, 0, NULL, 0));
+  calls = hand_ring_get_calls (ring);
+  *hand_ring_used_event (ring) = 1;
+  hand_ring_put_echo (ring, 0);
+  hand_ring_submit (ring, 0);
+  ASSERT_TAKEN (hand_ring_send_enable (ring, 1));
+  hand_ring_start (other);
+  hand_ring_echo (other);
+  hand_ring_kick (ring);
+  hand_ring_sync (other);
+  g_assert_cmpuint (hand_ring_get_used (ring), ==, 1);
+  g_assert_cmpuint (hand_ring_get_calls (ring), ==, calls);
+  g_assert_cmpuint (echo_backend_get_calls (world->echo).requests, ==, 2);
+  /* Not even by KICK, until it has its size and its place again. */
+  ASSERT_REFUSED (hand_ring_send_kick (ring, ring->kick_fd));
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+
+#define RULE(name, func) hand_test_add ("/protocol/" name, func)
+  RULE ("V1-size-that-is-no-power-of-2-or-too-large-is-refused", test_size_refused);
+  RULE ("V1-rings-of-1-to-queue-size-work", test_sizes);
+  RULE ("V2-misaligned-descriptor-table-does-not-start", test_descriptors_align);
+  RULE ("V2-misaligned-available-ring-does-not-start", test_available_align);
+  RULE ("V2-misaligned-used-ring-does-not-start", test_used_align);
+  RULE ("V3-descriptor-table-that-ends-outside-memory-does-not-start", test_descriptors_extent);
+  RULE ("V3-available-ring-whose-event-is-outside-memory-does-not-start", test_available_extent);
+  RULE ("V3-used-ring-whose-event-is-outside-memory-does-not-start", test_used_extent);
+  RULE ("V3-without-event-idx-the-rings-end-before-the-events", test_exact_extent);
+  RULE ("V22-entries-come-back-in-any-order", test_used_in_any_order);
+  RULE ("V22-indices-wrap-at-65536", test_indices_wrap);
+  RULE ("V23-used-length-is-what-was-written", test_used_length);
+  RULE ("V30-call-follows-the-flag-without-event-idx", test_call_flag);
+  RULE ("V30-used-event-is-ignored-without-event-idx", test_used_event_ignored);
+  RULE ("V31-call-follows-used-event", test_call_event);
+  RULE ("V31-used-event-within-a-batch-is-called", test_call_event_in_a_batch);
+  RULE ("V31-used-event-is-found-across-the-wrap", test_call_event_wraps);
+  RULE ("V31-first-entry-after-a-start-is-called", test_call_after_restart);
+  RULE ("V31-flag-is-ignored-with-event-idx", test_interrupt_flag_ignored);
+  RULE ("V32-kick-flag-is-0-when-idle-and-nothing-but-0-or-1", test_kick_flag);
+  RULE ("V33-avail-event-is-the-next-index-when-idle-and-the-flag-0", test_kick_event);
+  RULE ("V37-no-kick-is-lost-with-event-idx", test_recheck_event);
+  RULE ("V37-no-kick-is-lost-without-event-idx", test_recheck_flag);
+  RULE ("V37-no-kick-is-lost-while-polling-with-event-idx", test_recheck_event_polling);
+  RULE ("V37-no-kick-is-lost-while-polling-without-event-idx", test_recheck_flag_polling);
+  RULE ("V38-kicks-without-requests-are-harmless", test_spurious_kicks);
+  RULE ("V39-notify-on-empty-is-not-offered", test_on_empty);
+  RULE ("V40-without-call-descriptor-nobody-is-called", test_no_call_fd);
+  RULE ("V40-without-kick-descriptor-kicks-are-not-wanted", test_no_kick_fd);
+  RULE ("V44-nothing-is-taken-or-called-after-a-reset", test_nothing_after_reset);
+  RULE ("V46-only-what-can-be-kept-is-offered", test_offered);
+  return g_test_run ();
+}
