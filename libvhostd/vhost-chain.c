@@ -520,15 +520,16 @@ vhost_chain_complete (VhostChain *self, gsize written)
       return;
     }
 
-  /* Pairs with the acquire exchange in vhost_queue_collect_remote (). The queue cannot go away in
-   * between: it waits for this chain. Once the chain is pushed it may be finished at any moment, so
+  /* Both ways with the exchange in vhost_queue_collect_remote (): it sees the chain, and we see its
+   * end, after which remote_task may be posted again. The queue cannot go away in between: it waits
+   * for this chain. Once the chain is pushed it may be finished at any moment, so
    * only the first of a batch, which has a wake-up to give, touches the queue again: with a
    * reference. */
   g_object_ref (queue);
   older = atomic_load_explicit (&queue->remote, memory_order_relaxed);
   do
     self->remote_next = older;
-  while (!atomic_compare_exchange_weak_explicit (&queue->remote, &older, self, memory_order_release,
+  while (!atomic_compare_exchange_weak_explicit (&queue->remote, &older, self, memory_order_acq_rel,
                                                  memory_order_relaxed));
   if (older == NULL)
     queue->hooks.wake (queue);

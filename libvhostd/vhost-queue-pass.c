@@ -1,10 +1,10 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The queue's hot half: a pass over the ring, taking requests, giving them back, calling the driver.
- * Must not lock, allocate or emit for a request.
+/* The queue's hot half: a pass over the ring, taking requests, giving them back, calling the
+ * driver. Must not lock, allocate or emit for a request.
  *
- * How it works: a pass (vhost_queue_serve) lets the back-end pop at most VHOST_QUEUE_BUDGET chains. A
- * completion writes its used entry at once. The driver sees the first one of a pass at once, for
+ * How it works: a pass (vhost_queue_serve) lets the back-end pop at most VHOST_QUEUE_BUDGET chains.
+ * A completion writes its used entry at once. The driver sees the first one of a pass at once, for
  * latency, and the others in groups of EXPOSE_EVERY; whether it must be called is decided at the
  * first and at the pass's end. */
 #include "config.h"
@@ -255,8 +255,10 @@ vhost_queue_finish (VhostQueue *self, VhostChain *chain)
 void
 vhost_queue_collect_remote (VhostQueue *self)
 {
-  /* acquire: pairs with the release of the push in vhost_chain_complete () */
-  VhostChain *chain = atomic_exchange_explicit (&self->remote, NULL, memory_order_acquire);
+  /* acquire: pairs with the release of the push in vhost_chain_complete (); release: with the
+   * acquire of the next push, which posts remote_task again. The mailbox must be done with its
+   * link. */
+  VhostChain *chain = atomic_exchange_explicit (&self->remote, NULL, memory_order_acq_rel);
   VhostChain *oldest_first = NULL;
 
   while (chain != NULL)

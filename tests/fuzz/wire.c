@@ -29,13 +29,14 @@ require (gboolean condition)
     abort ();
 }
 
-/* A result and its error always agree. */
+/* A result and its error always agree. The error comes by its address: the compiler may read it
+ * before the call that sets it, which is another argument. */
 static gboolean
-agreed (gboolean valid, GError *error)
+agreed (gboolean valid, GError **error)
 {
-  require (valid == (error == NULL));
-  require (error == NULL || g_utf8_validate (error->message, -1, NULL));
-  g_clear_error (&error);
+  require (valid == (*error == NULL));
+  require (*error == NULL || g_utf8_validate ((*error)->message, -1, NULL));
+  g_clear_error (error);
   return valid;
 }
 
@@ -46,7 +47,7 @@ check_row (const VhostWireMessage *row, const VhostWireHeader *header, const voi
   GError *error = NULL;
   if (row == NULL)
     return;
-  if (!agreed (vhost_wire_check_message (row, header, payload, n_fds, &error), error))
+  if (!agreed (vhost_wire_check_message (row, header, payload, n_fds, &error), &error))
     return;
   require (header->size >= row->min_size && header->size <= row->max_size);
   require (n_fds >= row->min_fds && n_fds <= row->max_fds);
@@ -66,7 +67,7 @@ fuzz_message (const guint8 *data, size_t size)
   require (vhost_wire_name (header.request) != NULL);
   vhost_wire_protocol_bit_name (header.flags);
   vhost_wire_feature_bit_name ("net", header.flags);
-  if (!agreed (vhost_wire_check_header (&header, &error), error))
+  if (!agreed (vhost_wire_check_header (&header, &error), &error))
     return;
   require (header.size <= VHOST_WIRE_MAX_PAYLOAD);
   g_autofree guint8 *payload = g_malloc0 (MAX (header.size, 1));
@@ -84,7 +85,7 @@ receive_all (VhostChannel *channel)
       VhostMessage *message;
       GError *error = NULL;
       VhostChannelResult result = vhost_channel_receive (channel, &message, &error);
-      agreed (result != VHOST_CHANNEL_ERROR, error);
+      agreed (result != VHOST_CHANNEL_ERROR, &error);
       require ((message != NULL) == (result == VHOST_CHANNEL_MESSAGE));
       if (result == VHOST_CHANNEL_AGAIN)
         return TRUE;
@@ -103,7 +104,7 @@ receive_all (VhostChannel *channel)
       agreed (vhost_channel_send (channel, message->header.request, VHOST_WIRE_FLAG_REPLY,
                                   message->payload.bytes, message->header.size, message->fds,
                                   MIN (message->n_fds, 1), &send_error),
-              send_error);
+              &send_error);
     }
 }
 

@@ -64,7 +64,7 @@ def qsd(blockdev, iothread=True):
 
 def bench(build, socket, seconds, *options):
     command = ["taskset", "-c", str(FRONT_CPU), str(build / "tools/vhostctl/vhostctl"), "bench", str(socket), "--json",
-               f"--time={seconds}", *options]
+               f"--time={seconds}", "--warmup=0.2", *options]
     result = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if result.returncode != 0:
         sys.exit(f"compare.py: {' '.join(command)}: {result.stderr}")
@@ -110,7 +110,7 @@ def main():
 
     null = f"driver=null-co,size={SIZE},read-zeroes=off"
     iops = ("IOPS", "iops", True)
-    cpu = ("CPU us/request of the back-end", "back-end-cpu-us-per-request", False)
+    cpu = ("back-end CPU ns/request", "back-end-cpu-ns-per-request", False)
     # name, our options, the peer's block devices, bench options, what is compared, goal (ratio, ours better)
     with tempfile.TemporaryDirectory(prefix="vhost-perf-", dir="/var/tmp") as temporary:
         directory = pathlib.Path(temporary)
@@ -167,11 +167,10 @@ def main():
         print(json.dumps(result, indent=2))
         return 0
     print(f"medians of {args.rounds} rounds of {args.seconds} s; ratio: how many times better vhostd is")
-    print(f"{'':66} {'vhostd':>12} {'QSD':>12} {'ratio':>6}  goal")
+    print(f"{'':72} {'vhostd':>10} {'QSD':>10} {'ratio':>6}  goal")
     for row in table:
-        number = "{:.3f}" if row["unit"].startswith("CPU") else "{:.0f}"
-        print(f"{row['row'] + ': ' + row['unit']:66.66} {number.format(row['vhostd']):>12} "
-              f"{number.format(row['qemu-storage-daemon']):>12} {row['ratio']:6.2f}"
+        print(f"{row['row'] + ': ' + row['unit']:72} {row['vhostd']:>10.0f} "
+              f"{row['qemu-storage-daemon']:>10.0f} {row['ratio']:6.2f}"
               f"  {row['goal'] if row['goal'] else '-'}")
     floor = result["wake-floor"]
     print(f"a sleeping thread can be woken {floor:.0f} times a second here: at depth 1 no back-end can serve a front-end "

@@ -9,24 +9,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define NO_FD 0x100u
-
-typedef struct
-{
-  guint32 index;
-  guint32 num;
-} VringState;
-
-typedef struct
-{
-  guint32 index;
-  guint32 flags;
-  guint64 descriptor;
-  guint64 used;
-  guint64 available;
-  guint64 log;
-} VringAddr;
-
 /* ---- World ---- */
 
 static VhostBackend *
@@ -160,24 +142,6 @@ hand_world_get_user_address (HandWorld *self, guint64 guest_address)
 /* ---- Messages ---- */
 
 guint64
-hand_request (VhostFrontend *frontend, guint request, gconstpointer payload, gsize size,
-              const int *fds, guint n_fds)
-{
-  guint64 answer = 0;
-  GError *error = NULL;
-
-  vhost_frontend_request (frontend, request, payload, size, fds, n_fds, &answer, &error);
-  g_assert_no_error (error);
-  return answer;
-}
-
-guint64
-hand_request_u64 (VhostFrontend *frontend, guint request, guint64 value)
-{
-  return hand_request (frontend, request, &value, sizeof value, NULL, 0);
-}
-
-guint64
 hand_get_u64 (VhostFrontend *frontend, guint request)
 {
   guint got = 0, flags = 0;
@@ -190,7 +154,7 @@ hand_get_u64 (VhostFrontend *frontend, guint request)
   vhost_frontend_receive (frontend, &got, &flags, &value, &size, NULL, NULL, &error);
   g_assert_no_error (error);
   g_assert_cmpuint (got, ==, request);
-  g_assert_cmpuint (flags, ==, VERSION | FLAG_REPLY);
+  g_assert_cmpuint (flags, ==, RAW_VERSION | RAW_REPLY);
   g_assert_cmpuint (size, ==, sizeof value);
   return value;
 }
@@ -204,44 +168,34 @@ hand_is_silent (VhostFrontend *frontend)
 }
 
 static guint64
-send_state (HandRing *self, guint request, guint32 num)
-{
-  const VringState state = { self->index, num };
-
-  return hand_request (self->world->frontend, request, &state, sizeof state, NULL, 0);
-}
-
-static guint64
 send_fd (HandRing *self, guint request, int fd)
 {
-  const guint64 value = self->index | (fd < 0 ? NO_FD : 0);
-
-  return hand_request (self->world->frontend, request, &value, sizeof value, &fd, fd < 0 ? 0 : 1);
+  return raw_ring_fd (self->world->frontend, request, self->index | (fd < 0 ? RAW_NO_FD : 0), fd);
 }
 
 guint64
 hand_ring_send_num (HandRing *self, guint32 num)
 {
-  return send_state (self, MSG_SET_VRING_NUM, num);
+  return raw_state (self->world->frontend, MSG_SET_VRING_NUM, self->index, num);
 }
 
 guint64
 hand_ring_send_base (HandRing *self, guint32 base)
 {
-  return send_state (self, MSG_SET_VRING_BASE, base);
+  return raw_state (self->world->frontend, MSG_SET_VRING_BASE, self->index, base);
 }
 
 guint64
 hand_ring_send_addr (HandRing *self)
 {
-  const VringAddr addr = {
+  const RawAddr addr = {
     .index = self->index,
     .descriptor = hand_world_get_user_address (self->world, self->descriptor_address),
     .used = hand_world_get_user_address (self->world, self->used_address),
     .available = hand_world_get_user_address (self->world, self->available_address),
   };
 
-  return hand_request (self->world->frontend, MSG_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0);
+  return raw_request (self->world->frontend, MSG_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0);
 }
 
 guint64
@@ -265,14 +219,14 @@ hand_ring_send_err (HandRing *self, int fd)
 guint64
 hand_ring_send_enable (HandRing *self, guint32 value)
 {
-  return send_state (self, MSG_SET_VRING_ENABLE, value);
+  return raw_state (self->world->frontend, MSG_SET_VRING_ENABLE, self->index, value);
 }
 
 guint32
 hand_ring_get_base (HandRing *self)
 {
   VhostFrontend *frontend = self->world->frontend;
-  VringState state = { self->index, 0 };
+  RawState state = { self->index, 0 };
   gsize size = sizeof state;
   guint request = 0, flags = 0;
   GError *error = NULL;
@@ -282,7 +236,7 @@ hand_ring_get_base (HandRing *self)
   vhost_frontend_receive (frontend, &request, &flags, &state, &size, NULL, NULL, &error);
   g_assert_no_error (error);
   g_assert_cmpuint (request, ==, MSG_GET_VRING_BASE);
-  g_assert_cmpuint (flags, ==, VERSION | FLAG_REPLY);
+  g_assert_cmpuint (flags, ==, RAW_VERSION | RAW_REPLY);
   g_assert_cmpuint (size, ==, sizeof state);
   g_assert_cmpuint (state.index, ==, self->index);
   return state.num;

@@ -7,60 +7,22 @@
  * lie in that memory, but the device has not heard of them until messages are sent. */
 #pragma once
 
-#include <libvhostd.h>
-
-#include "echo-backend.h"
-#include "live-device.h"
+#include "raw-wire.h"
 
 G_BEGIN_DECLS
 
-/* Front-end to back-end, as the specification numbers them. */
-enum
-{
-  MSG_GET_FEATURES = 1,
-  MSG_SET_FEATURES,
-  MSG_SET_OWNER,
-  MSG_RESET_OWNER,
-  MSG_SET_MEM_TABLE,
-  MSG_SET_VRING_NUM = 8,
-  MSG_SET_VRING_ADDR,
-  MSG_SET_VRING_BASE,
-  MSG_GET_VRING_BASE,
-  MSG_SET_VRING_KICK,
-  MSG_SET_VRING_CALL,
-  MSG_SET_VRING_ERR,
-  MSG_GET_PROTOCOL_FEATURES,
-  MSG_SET_PROTOCOL_FEATURES,
-  MSG_GET_QUEUE_NUM,
-  MSG_SET_VRING_ENABLE,
-  MSG_SET_BACKEND_REQ_FD = 21,
-  MSG_GET_CONFIG = 24,
-  MSG_SET_CONFIG,
-  MSG_RESET_DEVICE = 34,
-  MSG_VRING_KICK,
-  MSG_GET_MAX_MEM_SLOTS,
-  MSG_SET_STATUS = 39,
-  MSG_GET_STATUS,
-  MSG_LAST = 44,
-};
-
-#define FLAG_REPLY 4u
-#define FLAG_NEED_REPLY 8u
-#define VERSION 1u
-
-#define BIT(n) (G_GUINT64_CONSTANT (1) << (n))
-#define F_INDIRECT BIT (28)
-#define F_EVENT_IDX BIT (29)
-#define F_PROTOCOL BIT (30)
-#define F_VERSION_1 BIT (32)
-#define P_MQ BIT (0)
-#define P_REPLY_ACK BIT (3)
-#define P_BACKEND_REQ BIT (5)
-#define P_CONFIG BIT (9)
-#define P_RESET_DEVICE BIT (13)
-#define P_MEM_SLOTS BIT (15)
-#define P_STATUS BIT (16)
-#define P_GPA BIT (21)
+#define F_INDIRECT RAW_BIT (28)
+#define F_EVENT_IDX RAW_BIT (29)
+#define F_PROTOCOL RAW_BIT (30)
+#define F_VERSION_1 RAW_BIT (32)
+#define P_MQ RAW_BIT (0)
+#define P_REPLY_ACK RAW_BIT (3)
+#define P_BACKEND_REQ RAW_BIT (5)
+#define P_CONFIG RAW_BIT (9)
+#define P_RESET_DEVICE RAW_BIT (13)
+#define P_MEM_SLOTS RAW_BIT (15)
+#define P_STATUS RAW_BIT (16)
+#define P_GPA RAW_BIT (21)
 
 #define STATUS_DRIVER_OK 4u
 #define STATUS_FEATURES_OK 8u
@@ -137,10 +99,6 @@ guint hand_world_get_status (HandWorld *self);
 /* In the region at HAND_MEMORY: what messages call that address. */
 guint64 hand_world_get_user_address (HandWorld *self, guint64 guest_address);
 
-/* Sends with NEED_REPLY; the answer. */
-guint64 hand_request (VhostFrontend *frontend, guint request, gconstpointer payload, gsize size,
-                      const int *fds, guint n_fds);
-guint64 hand_request_u64 (VhostFrontend *frontend, guint request, guint64 value);
 /* For a message with an answer of its own. */
 guint64 hand_get_u64 (VhostFrontend *frontend, guint request);
 /* No byte to read on the socket of @frontend. */

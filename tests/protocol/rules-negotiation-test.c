@@ -52,7 +52,7 @@ send_message (VhostFrontend *frontend, guint request, guint flags, gconstpointer
 {
   GError *error = NULL;
 
-  vhost_frontend_send (frontend, request, VERSION | flags, payload, size, NULL, 0, &error);
+  vhost_frontend_send (frontend, request, RAW_VERSION | flags, payload, size, NULL, 0, &error);
   g_assert_no_error (error);
 }
 
@@ -66,7 +66,7 @@ receive_reply (VhostFrontend *frontend, guint request, gpointer payload, gsize s
   vhost_frontend_receive (frontend, &got, &flags, payload, &size, NULL, NULL, &error);
   g_assert_no_error (error);
   g_assert_cmpuint (got, ==, request);
-  g_assert_cmpuint (flags, ==, VERSION | FLAG_REPLY);
+  g_assert_cmpuint (flags, ==, RAW_VERSION | RAW_REPLY);
   return size;
 }
 
@@ -79,15 +79,6 @@ receive_u64 (VhostFrontend *frontend, guint request)
   return value;
 }
 
-/* Everything that the device has sent was read: the answer to one more question comes next. */
-static void
-assert_stream_in_step (VhostFrontend *frontend)
-{
-  send_message (frontend, MSG_GET_FEATURES, 0, NULL, 0);
-  g_assert_cmpuint (receive_u64 (frontend, MSG_GET_FEATURES) & F_VERSION_1, !=, 0);
-  g_assert_true (hand_is_silent (frontend));
-}
-
 static guint64
 send_channel (VhostFrontend *frontend, int *ours)
 {
@@ -95,7 +86,7 @@ send_channel (VhostFrontend *frontend, int *ours)
   guint64 answer;
 
   g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
-  answer = hand_request (frontend, MSG_SET_BACKEND_REQ_FD, NULL, 0, &fds[1], 1);
+  answer = raw_request (frontend, MSG_SET_BACKEND_REQ_FD, NULL, 0, &fds[1], 1);
   close (fds[1]);
   *ours = fds[0];
   return answer;
@@ -112,7 +103,7 @@ test_protocol_features_first (gconstpointer data)
   g_assert_cmpuint (hand_get_u64 (fresh->frontend, MSG_GET_FEATURES) & F_PROTOCOL, !=, 0);
   offered = hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES);
   g_assert_cmpuint (offered & P_REPLY_ACK, !=, 0);
-  ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, offered));
+  ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, offered));
   /* It counts: this one needs a protocol feature. */
   g_assert_cmpuint (hand_get_u64 (fresh->frontend, MSG_GET_QUEUE_NUM), ==, 2);
 }
@@ -122,10 +113,10 @@ test_protocol_features_unacked (gconstpointer data)
 {
   g_autoptr (Fresh) fresh = fresh_new (data);
 
-  ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_FEATURES, F_VERSION_1));
+  ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_FEATURES, F_VERSION_1));
   g_assert_cmpuint (hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES) & P_STATUS, !=, 0);
-  ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, P_STATUS));
-  ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_STATUS, 3));
+  ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, P_STATUS));
+  ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_STATUS, 3));
   g_assert_cmpuint (hand_get_u64 (fresh->frontend, MSG_GET_STATUS), ==, 3);
 }
 
@@ -139,12 +130,12 @@ test_owner_comes_late (gconstpointer data)
   int channel;
 
   protocol = hand_get_u64 (frontend, MSG_GET_PROTOCOL_FEATURES);
-  ASSERT_TAKEN (hand_request_u64 (frontend, MSG_SET_PROTOCOL_FEATURES, protocol));
+  ASSERT_TAKEN (raw_u64 (frontend, MSG_SET_PROTOCOL_FEATURES, protocol));
   g_assert_cmpuint (hand_get_u64 (frontend, MSG_GET_QUEUE_NUM), ==, 2);
   g_assert_cmpuint (hand_get_u64 (frontend, MSG_GET_MAX_MEM_SLOTS), >, 8);
   ASSERT_TAKEN (send_channel (frontend, &channel));
-  ASSERT_TAKEN (hand_request (frontend, MSG_SET_OWNER, NULL, 0, NULL, 0));
-  ASSERT_TAKEN (hand_request_u64 (frontend, MSG_SET_FEATURES, features));
+  ASSERT_TAKEN (raw_request (frontend, MSG_SET_OWNER, NULL, 0, NULL, 0));
+  ASSERT_TAKEN (raw_u64 (frontend, MSG_SET_FEATURES, features));
   /* SET_OWNER has not begun anything anew. */
   g_assert_cmpuint (hand_get_u64 (frontend, MSG_GET_QUEUE_NUM), ==, 2);
   close (channel);
@@ -160,11 +151,11 @@ test_owner_again (gconstpointer data)
       guint64 offered = hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES);
 
       /* Nothing is left of the connection before: not negotiated, so refused. */
-      ASSERT_REFUSED (hand_request_u64 (fresh->frontend, MSG_SET_STATUS, 1));
-      ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, offered));
-      ASSERT_TAKEN (hand_request (fresh->frontend, MSG_SET_OWNER, NULL, 0, NULL, 0));
+      ASSERT_REFUSED (raw_u64 (fresh->frontend, MSG_SET_STATUS, 1));
+      ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, offered));
+      ASSERT_TAKEN (raw_request (fresh->frontend, MSG_SET_OWNER, NULL, 0, NULL, 0));
       g_assert_cmpuint (hand_get_u64 (fresh->frontend, MSG_GET_STATUS), ==, 0);
-      ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_STATUS, STATUS_DRIVER_OK));
+      ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_STATUS, STATUS_DRIVER_OK));
       g_object_unref (fresh->frontend);
       fresh->frontend = connect_silently (fresh->device);
     }
@@ -179,9 +170,9 @@ test_feature_not_offered (gconstpointer data)
   guint64 acked = echo_backend_get_calls (echo).acked;
 
   for (guint bit = 0; bit < 64; bit++)
-    if ((offered & BIT (bit)) == 0)
+    if ((offered & RAW_BIT (bit)) == 0)
       {
-        ASSERT_REFUSED (hand_request_u64 (world->frontend, MSG_SET_FEATURES, acked | BIT (bit)));
+        ASSERT_REFUSED (raw_u64 (world->frontend, MSG_SET_FEATURES, acked | RAW_BIT (bit)));
         g_assert_cmpuint (echo_backend_get_calls (echo).acked, ==, acked);
       }
   /* What was negotiated before still holds. */
@@ -195,10 +186,10 @@ test_protocol_feature_not_offered (gconstpointer data)
   g_autoptr (Fresh) fresh = fresh_new (data);
   guint64 offered = hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES);
 
-  ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, offered));
+  ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, offered));
   for (guint bit = 0; bit < 64; bit++)
-    if ((offered & BIT (bit)) == 0)
-      ASSERT_REFUSED (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, BIT (bit)));
+    if ((offered & RAW_BIT (bit)) == 0)
+      ASSERT_REFUSED (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, RAW_BIT (bit)));
   g_assert_cmpuint (hand_get_u64 (fresh->frontend, MSG_GET_QUEUE_NUM), ==, 2);
 }
 
@@ -211,8 +202,8 @@ test_reset_owner (gconstpointer data)
 
   hand_ring_start (ring);
   hand_ring_echo (ring);
-  ASSERT_TAKEN (hand_request_u64 (world->frontend, MSG_SET_STATUS, STATUS_DRIVER_OK));
-  ASSERT_TAKEN (hand_request (world->frontend, MSG_RESET_OWNER, NULL, 0, NULL, 0));
+  ASSERT_TAKEN (raw_u64 (world->frontend, MSG_SET_STATUS, STATUS_DRIVER_OK));
+  ASSERT_TAKEN (raw_request (world->frontend, MSG_RESET_OWNER, NULL, 0, NULL, 0));
   /* The rings may be disabled by it, no more. */
   ASSERT_TAKEN (hand_ring_send_enable (ring, 1));
   hand_ring_echo (ring);
@@ -233,19 +224,19 @@ test_every_message (gconstpointer data)
 
   for (guint negotiated = 0; negotiated < 2; negotiated++)
     {
-      for (guint request = 0; request <= MSG_LAST + 2; request++)
+      for (guint request = 0; request < MSG_N + 2; request++)
         for (guint size = 0; size <= sizeof zeroes; size += 8)
           {
             guint8 payload[4096];
 
-            send_message (fresh->frontend, request, FLAG_NEED_REPLY, zeroes, size);
+            send_message (fresh->frontend, request, RAW_NEED_REPLY, zeroes, size);
             receive_reply (fresh->frontend, request, payload, sizeof payload);
           }
-      assert_stream_in_step (fresh->frontend);
-      ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES,
-                                      hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES)));
-      ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_FEATURES,
-                                      hand_get_u64 (fresh->frontend, MSG_GET_FEATURES)));
+      raw_assert_in_step (fresh->frontend);
+      ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES,
+                             hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES)));
+      ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_FEATURES,
+                             hand_get_u64 (fresh->frontend, MSG_GET_FEATURES)));
     }
 }
 
@@ -253,16 +244,16 @@ static void
 test_unknown_message (gconstpointer data)
 {
   g_autoptr (Fresh) fresh = fresh_new (data);
-  const guint unknown[] = { 0, MSG_LAST + 1, 1000, G_MAXUINT32 };
+  const guint unknown[] = { 0, MSG_N, 1000, G_MAXUINT32 };
 
   for (guint i = 0; i < G_N_ELEMENTS (unknown); i++)
     {
-      ASSERT_REFUSED (hand_request (fresh->frontend, unknown[i], NULL, 0, NULL, 0));
-      ASSERT_REFUSED (hand_request (fresh->frontend, unknown[i], "12345678", 8, NULL, 0));
+      ASSERT_REFUSED (raw_request (fresh->frontend, unknown[i], NULL, 0, NULL, 0));
+      ASSERT_REFUSED (raw_request (fresh->frontend, unknown[i], "12345678", 8, NULL, 0));
       /* Nobody asks: nothing comes. */
       send_message (fresh->frontend, unknown[i], 0, "12345678", 8);
     }
-  assert_stream_in_step (fresh->frontend);
+  raw_assert_in_step (fresh->frontend);
 }
 
 static void
@@ -277,21 +268,21 @@ test_own_reply_only (gconstpointer data)
 
   for (guint i = 0; i < G_N_ELEMENTS (requests); i++)
     {
-      send_message (world->frontend, requests[i], FLAG_NEED_REPLY, NULL, 0);
+      send_message (world->frontend, requests[i], RAW_NEED_REPLY, NULL, 0);
       receive_u64 (world->frontend, requests[i]);
       g_assert_true (hand_is_silent (world->frontend));
     }
 
   hand_ring_start (world->rings[0]);
   hand_ring_echo (world->rings[0]);
-  send_message (world->frontend, MSG_GET_VRING_BASE, FLAG_NEED_REPLY, state, sizeof state);
+  send_message (world->frontend, MSG_GET_VRING_BASE, RAW_NEED_REPLY, state, sizeof state);
   g_assert_cmpuint (receive_reply (world->frontend, MSG_GET_VRING_BASE, base, sizeof base), ==, 8);
   g_assert_cmpuint (base[1], ==, 1);
 
-  send_message (world->frontend, MSG_GET_CONFIG, FLAG_NEED_REPLY, config, sizeof config);
+  send_message (world->frontend, MSG_GET_CONFIG, RAW_NEED_REPLY, config, sizeof config);
   g_assert_cmpuint (receive_reply (world->frontend, MSG_GET_CONFIG, config, sizeof config), ==,
                     sizeof config);
-  assert_stream_in_step (world->frontend);
+  raw_assert_in_step (world->frontend);
 }
 
 static void
@@ -302,10 +293,10 @@ test_failure_is_not_zero (gconstpointer data)
   const guint32 state[2] = { 7, 16 };
 
   ASSERT_REFUSED (hand_ring_send_num (ring, 3));
-  ASSERT_REFUSED (hand_request (world->frontend, MSG_SET_VRING_NUM, state, sizeof state, NULL, 0));
-  ASSERT_REFUSED (hand_request_u64 (world->frontend, MSG_SET_VRING_KICK, 0)); /* no descriptor */
-  ASSERT_REFUSED (hand_request_u64 (world->frontend, MSG_SET_FEATURES, BIT (63)));
-  assert_stream_in_step (world->frontend);
+  ASSERT_REFUSED (raw_request (world->frontend, MSG_SET_VRING_NUM, state, sizeof state, NULL, 0));
+  ASSERT_REFUSED (raw_u64 (world->frontend, MSG_SET_VRING_KICK, 0)); /* no descriptor */
+  ASSERT_REFUSED (raw_u64 (world->frontend, MSG_SET_FEATURES, RAW_BIT (63)));
+  raw_assert_in_step (world->frontend);
 }
 
 /* Not asked for, so not sent, though it failed. */
@@ -316,7 +307,7 @@ test_failure_is_silent (gconstpointer data)
   const guint32 state[2] = { 0, 3 };
 
   send_message (world->frontend, MSG_SET_VRING_NUM, 0, state, sizeof state);
-  assert_stream_in_step (world->frontend);
+  raw_assert_in_step (world->frontend);
 }
 
 static void
@@ -324,10 +315,10 @@ test_flag_counts_alone (gconstpointer data)
 {
   g_autoptr (Fresh) fresh = fresh_new (data);
 
-  ASSERT_TAKEN (hand_request_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, P_MQ));
-  ASSERT_TAKEN (hand_request (fresh->frontend, MSG_SET_OWNER, NULL, 0, NULL, 0));
-  ASSERT_REFUSED (hand_request_u64 (fresh->frontend, MSG_SET_FEATURES, BIT (63)));
-  assert_stream_in_step (fresh->frontend);
+  ASSERT_TAKEN (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, P_MQ));
+  ASSERT_TAKEN (raw_request (fresh->frontend, MSG_SET_OWNER, NULL, 0, NULL, 0));
+  ASSERT_REFUSED (raw_u64 (fresh->frontend, MSG_SET_FEATURES, RAW_BIT (63)));
+  raw_assert_in_step (fresh->frontend);
 }
 
 static void
@@ -339,13 +330,13 @@ test_no_flag_no_reply (gconstpointer data)
   int fds[2];
   GError *error = NULL;
 
-  ASSERT_TAKEN (hand_request_u64 (frontend, MSG_SET_PROTOCOL_FEATURES, offered));
+  ASSERT_TAKEN (raw_u64 (frontend, MSG_SET_PROTOCOL_FEATURES, offered));
   g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
   vhost_frontend_send (frontend, MSG_SET_BACKEND_REQ_FD, 0, NULL, 0, &fds[1], 1, &error);
   g_assert_no_error (error);
   send_message (frontend, MSG_SET_OWNER, 0, NULL, 0);
   send_message (frontend, MSG_SET_STATUS, 0, &offered, 0); /* too short, and still not asked */
-  assert_stream_in_step (frontend);
+  raw_assert_in_step (frontend);
   close (fds[0]);
   close (fds[1]);
 }
@@ -354,6 +345,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  raw_log_init ();
 
 #define RULE(name, func) hand_test_add ("/protocol/" name, func)
   RULE ("N1-protocol-features-work-before-features", test_protocol_features_first);

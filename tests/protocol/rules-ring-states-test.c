@@ -320,7 +320,7 @@ test_without_bit_30 (gconstpointer data)
   HandRing *ring = world->rings[0];
   guint64 features = vhost_frontend_get_features (world->frontend) & ~F_PROTOCOL;
 
-  ASSERT_TAKEN (hand_request_u64 (world->frontend, MSG_SET_FEATURES, features));
+  ASSERT_TAKEN (raw_u64 (world->frontend, MSG_SET_FEATURES, features));
   hand_ring_set_up (ring);
   offer_one (ring);
   ASSERT_TAKEN (hand_ring_send_kick (ring, ring->kick_fd));
@@ -334,7 +334,7 @@ test_without_bit_30_later (gconstpointer data)
   g_autoptr (HandWorld) world = hand_world_new (data);
   HandRing *ring = world->rings[0], *other = world->rings[1];
 
-  ASSERT_TAKEN (hand_request_u64 (world->frontend, MSG_SET_FEATURES, F_PROTOCOL | F_VERSION_1));
+  ASSERT_TAKEN (raw_u64 (world->frontend, MSG_SET_FEATURES, F_PROTOCOL | F_VERSION_1));
   hand_ring_set_up (ring);
   hand_ring_set_up (other);
   ASSERT_TAKEN (hand_ring_send_kick (ring, ring->kick_fd));
@@ -345,7 +345,7 @@ test_without_bit_30_later (gconstpointer data)
   hand_ring_kick (other);
   hand_ring_sync (ring);
   g_assert_cmpuint (get_requests (world), ==, 0);
-  ASSERT_TAKEN (hand_request_u64 (world->frontend, MSG_SET_FEATURES, F_VERSION_1));
+  ASSERT_TAKEN (raw_u64 (world->frontend, MSG_SET_FEATURES, F_VERSION_1));
   assert_served (ring);
   assert_served (other);
 }
@@ -362,7 +362,7 @@ test_with_bit_30 (gconstpointer data)
   hand_ring_set_up (disabled);
   offer_one (disabled);
   ASSERT_TAKEN (hand_ring_send_kick (disabled, disabled->kick_fd));
-  ASSERT_TAKEN (hand_request_u64 (world->frontend, MSG_SET_FEATURES, features));
+  ASSERT_TAKEN (raw_u64 (world->frontend, MSG_SET_FEATURES, features));
   assert_untouched (disabled, enabled);
 }
 
@@ -376,11 +376,11 @@ test_reset_device (gconstpointer data)
   HandRing *ring = world->rings[0], *other = world->rings[1];
   EchoCalls calls;
 
-  ASSERT_TAKEN (hand_request_u64 (frontend, MSG_SET_STATUS, STATUS_DRIVER_OK));
+  ASSERT_TAKEN (raw_u64 (frontend, MSG_SET_STATUS, STATUS_DRIVER_OK));
   hand_ring_start (ring);
   hand_ring_start (other);
   hand_ring_echo (ring);
-  ASSERT_TAKEN (hand_request (frontend, MSG_RESET_DEVICE, NULL, 0, NULL, 0));
+  ASSERT_TAKEN (raw_request (frontend, MSG_RESET_DEVICE, NULL, 0, NULL, 0));
 
   calls = echo_backend_get_calls (world->echo);
   g_assert_cmpuint (calls.resets, ==, 1);
@@ -425,8 +425,8 @@ test_reset_waits (gconstpointer data)
   hand_ring_put_echo (ring, 0);
   hand_ring_submit (ring, 0);
   LIVE_WAIT_FOR (echo_backend_get_n_held (world->echo) == 1);
-  vhost_frontend_send (world->frontend, MSG_RESET_DEVICE, VERSION | FLAG_NEED_REPLY, NULL, 0, NULL,
-                       0, &error);
+  vhost_frontend_send (world->frontend, MSG_RESET_DEVICE, RAW_VERSION | RAW_NEED_REPLY, NULL, 0,
+                       NULL, 0, &error);
   g_assert_no_error (error);
   LIVE_WAIT_FOR (hand_world_get_state (world, 0) == VHOST_QUEUE_STATE_DRAINING
                  && hand_world_get_state (world, 1) == VHOST_QUEUE_STATE_STOPPED);
@@ -474,6 +474,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  raw_log_init ();
 
 #define RULE(name, func) hand_test_add ("/protocol/" name, func)
   RULE ("R1-each-ring-starts-stopped", test_starts_stopped);

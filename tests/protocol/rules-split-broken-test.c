@@ -98,7 +98,7 @@ test_mended_by_reset (gconstpointer data)
   g_autoptr (Scene) scene = scene_new (data);
 
   break_ring (scene);
-  ASSERT_TAKEN (hand_request (scene->world->frontend, MSG_RESET_DEVICE, NULL, 0, NULL, 0));
+  ASSERT_TAKEN (raw_request (scene->world->frontend, MSG_RESET_DEVICE, NULL, 0, NULL, 0));
   g_assert_cmpuint (hand_world_get_status (scene->world), ==, 0);
   hand_ring_clear (scene->ring);
   hand_ring_start (scene->ring);
@@ -142,6 +142,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  raw_log_init ();
 
 #define RULE(name, func) hand_test_add ("/protocol/" name, func)
   RULE ("V47-requests-that-were-taken-before-finish", test_taken_finish);

@@ -100,6 +100,7 @@ test_head_in_flight (gconstpointer data)
 typedef struct
 {
   guint16 *field;
+  guint16 values[2];
   gint end;
 } Flipper;
 
@@ -109,11 +110,8 @@ flip (gpointer data)
 {
   Flipper *flipper = data;
 
-  while (!g_atomic_int_get (&flipper->end))
-    {
-      __atomic_store_n (flipper->field, 0xffff, __ATOMIC_RELAXED);
-      __atomic_store_n (flipper->field, 1, __ATOMIC_RELAXED);
-    }
+  for (guint i = 0; !g_atomic_int_get (&flipper->end); i++)
+    __atomic_store_n (flipper->field, flipper->values[i % 2], __ATOMIC_RELAXED);
   return NULL;
 }
 
@@ -124,15 +122,16 @@ test_read_once (gconstpointer data)
 {
   g_autoptr (Scene) scene = scene_new (data);
   HandRing *ring = scene->ring;
-  Flipper flipper = { .field = &ring->descriptors[0].next };
+  Flipper flipper = { .field = &ring->descriptors[0].next, .values = { 1, 0xffff } };
   GThread *thread = g_thread_new ("flipper", flip, &flipper);
   guint64 errors = 0;
 
+  /* Nobody but the flipper writes to the descriptors from here on. */
   for (guint i = 0; i < 200; i++)
     {
       guint16 slot = hand_ring_get_used (ring);
 
-      hand_ring_put_echo (ring, 0);
+      memset (hand_ring_bytes (ring, 0), (int) i, 16);
       hand_ring_submit (ring, 0);
       LIVE_WAIT_FOR (hand_ring_get_used (ring) != slot || hand_ring_get_errors (ring) > errors);
       if (hand_ring_get_errors (ring) == errors)
@@ -144,7 +143,8 @@ test_read_once (gconstpointer data)
       errors++;
       g_assert_cmpuint (hand_ring_get_base (ring), ==, slot);
       g_assert_cmpuint (hand_ring_get_used (ring), ==, slot);
-      hand_ring_clear (ring);
+      /* The driver takes its last entry back. */
+      ring->base = ring->available_index = ring->available[1] = slot;
       hand_ring_start (ring);
     }
   g_atomic_int_set (&flipper.end, TRUE);
@@ -408,6 +408,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  raw_log_init ();
 
 #define RULE(name, func) hand_test_add ("/protocol/" name, func)
   RULE ("V8-index-too-far-ahead-of-the-device-breaks-the-ring", test_window);

@@ -161,6 +161,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  raw_log_init ();
 
 #define RULE(name, func) hand_test_add ("/protocol/" name, func)
   RULE ("V17-indirect-table-is-served", test_indirect);

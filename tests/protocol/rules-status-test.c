@@ -10,7 +10,7 @@
 static guint64
 send_status (HandWorld *world, guint64 status)
 {
-  return hand_request_u64 (world->frontend, MSG_SET_STATUS, status);
+  return raw_u64 (world->frontend, MSG_SET_STATUS, status);
 }
 
 /* ---- T: status ---- */
@@ -35,11 +35,11 @@ test_refused_features (gconstpointer data)
   g_autoptr (HandWorld) world = hand_world_new (data);
   guint64 features = vhost_frontend_get_features (world->frontend);
 
-  ASSERT_REFUSED (hand_request_u64 (world->frontend, MSG_SET_FEATURES, features | BIT (63)));
+  ASSERT_REFUSED (raw_u64 (world->frontend, MSG_SET_FEATURES, features | RAW_BIT (63)));
   send_status (world, 3 | STATUS_FEATURES_OK);
   g_assert_cmpuint (hand_world_get_status (world) & STATUS_FEATURES_OK, ==, 0);
 
-  ASSERT_TAKEN (hand_request_u64 (world->frontend, MSG_SET_FEATURES, features));
+  ASSERT_TAKEN (raw_u64 (world->frontend, MSG_SET_FEATURES, features));
   ASSERT_TAKEN (send_status (world, 3 | STATUS_FEATURES_OK));
   g_assert_cmpuint (hand_world_get_status (world), ==, 3 | STATUS_FEATURES_OK);
 }
@@ -90,7 +90,7 @@ test_above_255 (gconstpointer data)
 
   ASSERT_TAKEN (send_status (world, 7));
   ASSERT_REFUSED (send_status (world, 256));
-  ASSERT_REFUSED (send_status (world, BIT (32) | 1));
+  ASSERT_REFUSED (send_status (world, RAW_BIT (32) | 1));
   ASSERT_REFUSED (send_status (world, G_MAXUINT64));
   g_assert_cmpuint (hand_world_get_status (world), ==, 7);
 }
@@ -111,8 +111,8 @@ disturb (HandWorld *world)
       ASSERT_TAKEN (hand_ring_send_enable (world->rings[i], 1));
       hand_ring_kick (world->rings[i]);
     }
-  ASSERT_TAKEN (hand_request_u64 (world->frontend, MSG_SET_FEATURES,
-                                  vhost_frontend_get_features (world->frontend)));
+  ASSERT_TAKEN (
+      raw_u64 (world->frontend, MSG_SET_FEATURES, vhost_frontend_get_features (world->frontend)));
   hand_world_get_status (world);
 }
 
@@ -241,13 +241,14 @@ test_messages_answered (gconstpointer data)
   g_assert_cmpuint (hand_ring_get_base (world->rings[0]), ==, 1);
   vhost_frontend_add_memory (world->frontend, HAND_MEMORY + HAND_MEMORY_SIZE, 1 << 20, &error);
   g_assert_no_error (error);
-  ASSERT_TAKEN (hand_request (world->frontend, MSG_RESET_DEVICE, NULL, 0, NULL, 0));
+  ASSERT_TAKEN (raw_request (world->frontend, MSG_RESET_DEVICE, NULL, 0, NULL, 0));
 }
 
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  raw_log_init ();
 
 #define RULE(name, func) hand_test_add ("/protocol/" name, func)
   RULE ("T1-status-is-stored-and-returned", test_stored);

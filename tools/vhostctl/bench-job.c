@@ -180,7 +180,7 @@ prepare_content (BenchJob *self, BenchRequest *request)
 }
 
 static inline gboolean
-submit (BenchJob *self, BenchRequest *request)
+submit (BenchJob *self, BenchRequest *request, guint64 now)
 {
   BenchFrame *frame = request->frame;
 
@@ -204,6 +204,9 @@ submit (BenchJob *self, BenchRequest *request)
                                  self->n_buffers);
       return FALSE;
     }
+  /* As Linux' driver does: a device that polls begins with this one while others are added. */
+  vhost_frontend_queue_publish (self->queue);
+  request->submitted_ns = now;
   self->n_left--;
   return TRUE;
 }
@@ -214,15 +217,13 @@ submit_idle (BenchJob *self)
   const guint before = self->n_idle;
   guint64 now;
 
-  while (self->n_idle > 0 && self->n_left > 0 && submit (self, self->idle[self->n_idle - 1]))
-    self->n_idle--;
-  if (self->n_idle == before)
+  if (before == 0 || self->n_left == 0)
     return;
-  /* The stack above its top still holds what was just taken. */
   now = get_clock (CLOCK_MONOTONIC);
-  for (guint i = self->n_idle; i < before; i++)
-    self->idle[i]->submitted_ns = now;
-  vhost_frontend_queue_kick (self->queue);
+  while (self->n_idle > 0 && self->n_left > 0 && submit (self, self->idle[self->n_idle - 1], now))
+    self->n_idle--;
+  if (self->n_idle < before)
+    vhost_frontend_queue_kick (self->queue);
 }
 
 static void
@@ -387,6 +388,12 @@ wait_for_used (BenchJob *self, guint *n_spins)
       relax ();
       if (++*n_spins % SPINS_PER_LOOK != 0)
         return TRUE;
+    }
+  else if (self->options->poll_ns > 0
+           && get_clock (CLOCK_MONOTONIC) - self->last_done_ns < self->options->poll_ns)
+    {
+      relax ();
+      return TRUE;
     }
   else if (vhost_frontend_queue_wait (self->queue, WAIT_MS))
     return TRUE;

@@ -38,6 +38,7 @@ static gboolean opt_busy;
 static gboolean opt_sleep;
 static gboolean opt_indirect;
 static gboolean opt_verify;
+static int opt_poll;
 static gboolean opt_json;
 static gboolean opt_no_progress;
 
@@ -64,9 +65,12 @@ static const GOptionEntry entries[] = {
     "Size of the region to touch (default: up to the end)", "BYTES" },
   { "busy", 0, 0, G_OPTION_ARG_NONE, &opt_busy, "Poll the used ring, without sleep", NULL },
   { "sleep", 0, 0, G_OPTION_ARG_NONE, &opt_sleep, "Sleep until the device calls (default)", NULL },
+  { "poll", 0, 0, G_OPTION_ARG_INT, &opt_poll,
+    "Look so long before sleeping, as a virtual CPU under KVM does (default: 0)", "US" },
   { "indirect", 0, 0, G_OPTION_ARG_NONE, &opt_indirect, "Use indirect descriptors", NULL },
   { "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
-    "Write patterns, read all of them back and compare", NULL },
+    "Write patterns, read all of them back and compare (default mode: mixed; destroys data)",
+    NULL },
   { "cpu", 0, 0, G_OPTION_ARG_STRING, &opt_cpu, "CPUs of the threads, such as 0,2-3 (default: any)",
     "LIST" },
   { "seed", 0, 0, G_OPTION_ARG_STRING, &opt_seed,
@@ -88,7 +92,10 @@ static gboolean
 parse_mode (BenchOptions *self)
 {
   if (opt_rw == NULL)
-    return TRUE;
+    {
+      self->mode = opt_verify ? BENCH_MIXED : BENCH_RANDREAD;
+      return TRUE;
+    }
   for (guint i = 0; i < G_N_ELEMENTS (mode_names); i++)
     {
       if (strcmp (opt_rw, mode_names[i]) == 0)
@@ -202,6 +209,11 @@ check_combinations (const BenchOptions *self)
       complain ("--busy and --sleep exclude each other");
       return FALSE;
     }
+  if (opt_busy && opt_poll > 0)
+    {
+      complain ("--poll is for a front-end that sleeps, not for --busy");
+      return FALSE;
+    }
   if (opt_mix >= 0 && self->mode != BENCH_MIXED)
     {
       complain ("--mix is for --rw=mixed");
@@ -247,6 +259,7 @@ bench_options_parse (BenchOptions *self, int argc, char **argv)
       || !check_range ("--depth", opt_depth, 1, MAX_RING_SIZE)
       || !check_range ("--queues", opt_queues, 1, MAX_QUEUES)
       || !check_range ("--queue-size", opt_queue_size, 1, MAX_RING_SIZE)
+      || !check_range ("--poll", opt_poll, 0, G_USEC_PER_SEC)
       || (opt_mix >= 0 && !check_range ("--mix", opt_mix, 0, 100)) || !check_block_size (self)
       || !parse_cpus (self))
     return FALSE;
@@ -268,6 +281,7 @@ bench_options_parse (BenchOptions *self, int argc, char **argv)
   if (self->duration_ns == 0 && self->n_requests == 0)
     self->duration_ns = DEFAULT_SECONDS * G_GUINT64_CONSTANT (1000000000);
   self->busy = opt_busy;
+  self->poll_ns = (guint64) opt_poll * 1000;
   self->indirect = opt_indirect;
   self->verify = opt_verify;
   self->json = opt_json;

@@ -278,7 +278,10 @@ print_words (const BenchReport *self)
     printf (" (%u %% reads)", options->read_percent);
   printf (", %s, depth %u, %u queue%s of %u, %s%s\n", block_size, options->depth, options->n_queues,
           options->n_queues == 1 ? "" : "s", options->queue_size,
-          options->busy ? "busy" : "sleeping", options->indirect ? ", indirect" : "");
+          options->busy          ? "busy"
+          : options->poll_ns > 0 ? "polling, then sleeping"
+                                 : "sleeping",
+          options->indirect ? ", indirect" : "");
   printf (LABEL "%" G_GUINT64_FORMAT " (%" G_GUINT64_FORMAT " reads, %" G_GUINT64_FORMAT
                 " writes) in %.2f s%s\n",
           "requests", latency->n, total->n_reads, total->n_writes, (double) total->elapsed_ns / 1e9,
@@ -356,6 +359,7 @@ add_options (JsonBuilder *builder, const BenchOptions *options, const BenchDevic
   vhostctl_json_int (builder, "offset", options->offset);
   vhostctl_json_int (builder, "size", device->n_blocks * options->block_size);
   vhostctl_json_boolean (builder, "busy", options->busy);
+  vhostctl_json_int (builder, "poll-us", options->poll_ns / 1000);
   vhostctl_json_boolean (builder, "indirect", options->indirect);
   vhostctl_json_boolean (builder, "verify", options->verify);
   /* As text: many readers' numbers have 53 bits. */

@@ -37,6 +37,7 @@ typedef struct
   guint64 seed;
   GArray *cpus; /* (owned) (element-type guint): empty: not pinned */
   gboolean busy;
+  guint64 poll_ns; /* a sleeping front-end looks so long before it sleeps */
   gboolean indirect;
   gboolean verify;
   gboolean json;
