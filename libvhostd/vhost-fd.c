@@ -139,7 +139,7 @@ vhost_fd_notify (int fd)
   return n == sizeof one;
 }
 
-void
+gboolean
 vhost_fd_drain (int fd)
 {
   char buffer[DRAIN_CHUNK];
@@ -148,14 +148,17 @@ vhost_fd_drain (int fd)
       /* The peer may have made the descriptor blocking behind our back: never read what poll does
        * not promise. */
       struct pollfd pollfd = { .fd = fd, .events = POLLIN };
-      if (poll (&pollfd, 1, 0) <= 0 || (pollfd.revents & POLLIN) == 0)
-        return;
+      if (poll (&pollfd, 1, 0) <= 0)
+        return TRUE;
+      if ((pollfd.revents & POLLIN) == 0)
+        return FALSE;
       ssize_t n = read (fd, buffer, sizeof buffer);
       if (n < 0 && errno == EINTR)
         continue;
       if (n < (ssize_t) sizeof buffer)
-        return;
+        return TRUE;
     }
+  return TRUE;
 }
 
 gboolean

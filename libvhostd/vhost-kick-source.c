@@ -17,7 +17,8 @@ typedef struct
 {
   GSource parent;
   VhostQueue *queue; /* (unowned): destroyed with the ring's stop */
-  gpointer tag;
+  gpointer tag;   /* (nullable): of the kick descriptor */
+  gboolean ended; /* the driver's end of it is gone: there is nothing to wait for */
 } KickSource;
 
 /* TRUE: requests are there. Otherwise the driver has been told to kick. */
@@ -33,7 +34,7 @@ kick_prepare (GSource *source, gint *timeout)
   KickSource *self = (KickSource *) source;
 
   *timeout = -1;
-  if (self->tag == NULL)
+  if (self->tag == NULL && !self->ended)
     g_source_set_ready_time (source, g_get_monotonic_time () + POLLED_US);
   return look (self);
 }
@@ -55,7 +56,11 @@ kick_dispatch (GSource *source, GSourceFunc callback, gpointer data)
 
   if (self->tag != NULL && g_source_query_unix_fd (source, self->tag) != 0)
     {
-      vhost_fd_drain (queue->kick_fd);
+      if (!vhost_fd_drain (queue->kick_fd))
+        {
+          g_source_remove_unix_fd (source, g_steal_pointer (&self->tag));
+          self->ended = TRUE;
+        }
       vhost_queue_count (&queue->counters.kicks, 1);
     }
   vhost_worker_kick_queue (queue->worker, queue);

@@ -8,6 +8,8 @@
 #include "vhost-session-private.h"
 
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #define VIRTIO_ID_NET 1
 
@@ -306,9 +308,48 @@ VHOST_SESSION_HANDLER (reset_device)
 
 /* ---- To the front-end ---- */
 
+/* The socket's own name or its peer's; FALSE: it has none. */
+static gboolean
+get_socket_name (int fd, gboolean peer, struct sockaddr_un *name, socklen_t *length)
+{
+  struct sockaddr *address = (struct sockaddr *) name;
+
+  *length = sizeof *name;
+  return (peer ? getpeername (fd, address, length) : getsockname (fd, address, length)) == 0
+         && *length > sizeof name->sun_family && *length <= sizeof *name;
+}
+
+/* Whether @fd is the front-end's end of a connection to us, this one or another. Kept here, it would
+ * never hang up, and the session would outlive the front-end for ever. */
+static gboolean
+leads_to_us (VhostSession *self, int fd)
+{
+  for (guint i = 0; i < 2; i++)
+    {
+      struct sockaddr_un ours, theirs;
+      socklen_t our_length, their_length;
+
+      /* Whoever listens is named, here or there. */
+      if (get_socket_name (vhost_channel_get_fd (self->channel), i == 0, &ours, &our_length)
+          && get_socket_name (fd, i == 1, &theirs, &their_length) && our_length == their_length
+          && memcmp (&ours, &theirs, our_length) == 0)
+        return TRUE;
+    }
+  return FALSE;
+}
+
 VHOST_SESSION_HANDLER (set_backend_req_fd)
 {
-  VhostBackendChannel *channel = vhost_backend_channel_new_take_fd (
+  VhostBackendChannel *channel;
+
+  if (leads_to_us (self, message->fds[0]))
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                   "the socket for the back-end's requests is an end of this connection itself; a "
+                   "pair of sockets is needed");
+      return VHOST_SESSION_REFUSED;
+    }
+  channel = vhost_backend_channel_new_take_fd (
       vhost_message_steal_fd (message, 0),
       vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_REPLY_ACK), self->context, error);
 

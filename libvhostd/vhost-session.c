@@ -16,6 +16,7 @@
 #include "vhost-session-private.h"
 
 #include <gio/gio.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 const char vhost_session_memory_cure[]
@@ -254,6 +255,32 @@ identify_peer (VhostSession *self, int fd)
 
 /* ---- The end ---- */
 
+/* The flags of a descriptor are its peer's too: who makes one blocking again and fills it has a
+ * worker hang in its write. A counter at its limit says nothing to anybody, so it may be emptied;
+ * any other is left alone, it may be a call that its driver has yet to see. */
+static void
+free_stuck_writer (int fd)
+{
+  struct pollfd pollfd = { .fd = fd, .events = POLLOUT };
+
+  if (fd < 0)
+    return;
+  vhost_fd_set_nonblocking (fd, NULL);
+  if (poll (&pollfd, 1, 0) == 0)
+    vhost_fd_drain (fd);
+}
+
+static void
+free_stuck_workers (VhostSession *self)
+{
+  for (guint i = 0; i < self->n_vrings; i++)
+    if (self->vrings[i].started)
+      {
+        free_stuck_writer (self->vrings[i].call_fd);
+        free_stuck_writer (self->vrings[i].err_fd);
+      }
+}
+
 /* Thread: control. */
 static gboolean
 drain_expired (gpointer data)
@@ -276,6 +303,7 @@ drain_expired (gpointer data)
       vhost_session_close_now (self);
       return G_SOURCE_REMOVE;
     }
+  free_stuck_workers (self);
   self->abandoned = TRUE;
   if (self->close_error == NULL)
     self->close_error = g_error_new (
@@ -333,6 +361,7 @@ vhost_session_shutdown (VhostSession *self, guint drain_timeout_ms, GError *erro
   self->close_error = error;
   clear_source (&self->source);
   clear_source (&self->retry_timer);
+  free_stuck_workers (self);
   for (guint i = 0; i < self->n_vrings; i++)
     if (self->vrings[i].started && !self->vrings[i].stopping)
       vhost_session_stop_vring (self, &self->vrings[i], FALSE);

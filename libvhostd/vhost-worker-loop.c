@@ -231,8 +231,8 @@ take_events (VhostWorker *self, gint64 timeout_us)
           = kicked[i] <= self->queues->len ? g_ptr_array_index (self->queues, kicked[i] - 1) : NULL;
       if (queue == NULL)
         continue;
-      if (!queue->kick_is_eventfd)
-        vhost_fd_drain (queue->kick_fd);
+      if (!queue->kick_is_eventfd && !vhost_fd_drain (queue->kick_fd))
+        self->waiter->ops->remove (self->waiter, queue->kick_fd, queue->waiter_id);
       vhost_queue_count (&queue->counters.kicks, 1);
       vhost_worker_link_ready (self, queue);
     }

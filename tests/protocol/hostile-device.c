@@ -21,10 +21,10 @@ set_up (LiveDevice *device, gpointer data)
 }
 
 void
-hostile_begin_with (Hostile *self, guint n_queues, guint drain_timeout)
+hostile_begin_with (Hostile *self, guint workers, guint drain_timeout)
 {
   raw_log_expect (TRUE);
-  self->backend = echo_backend_new (n_queues, 1);
+  self->backend = echo_backend_new (1, workers);
   self->device = live_device_new (self->backend, set_up, &drain_timeout);
   raw_count_idle_fds (self->device);
   /* The first one gets the device's own back-end. */

@@ -20,8 +20,8 @@ typedef struct
 /* Both have a running ring 0 of 16 entries and 4 MiB at 0x100000. Warnings are allowed from here
  * on. */
 void hostile_begin (Hostile *self);
-/* The same; the attacker's device has @n_queues, and the daemon gives up after @drain_timeout ms. */
-void hostile_begin_with (Hostile *self, guint n_queues, guint drain_timeout);
+/* The same; the attacker's device has @workers, and the daemon gives up after @drain_timeout ms. */
+void hostile_begin_with (Hostile *self, guint workers, guint drain_timeout);
 /* The attacker goes. The process lives, the witness and a new front-end are served, no descriptor
  * is left behind. */
 void hostile_end (Hostile *self);

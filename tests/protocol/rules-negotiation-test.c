@@ -285,6 +285,23 @@ test_own_reply_only (gconstpointer data)
   raw_assert_in_step (world->frontend);
 }
 
+/* The front-end waits for these in any case. */
+static void
+test_refused_question (gconstpointer data)
+{
+  g_autoptr (Fresh) fresh = fresh_new (data);
+  const RawState state = { 9, 0 }; /* there are two */
+  guint8 payload[64];
+
+  send_message (fresh->frontend, MSG_GET_VRING_BASE, 0, &state, sizeof state);
+  /* Anything that could be taken for an index would be a lie. */
+  g_assert_cmpuint (receive_reply (fresh->frontend, MSG_GET_VRING_BASE, payload, sizeof payload),
+                    !=, 8);
+  send_message (fresh->frontend, MSG_GET_STATUS, 0, NULL, 0); /* not negotiated */
+  receive_reply (fresh->frontend, MSG_GET_STATUS, payload, sizeof payload);
+  raw_assert_in_step (fresh->frontend);
+}
+
 static void
 test_failure_is_not_zero (gconstpointer data)
 {
@@ -358,6 +375,7 @@ main (int argc, char **argv)
   RULE ("A1-every-message-with-need-reply-gets-one-answer", test_every_message);
   RULE ("A1-unknown-message-with-need-reply-gets-a-failure", test_unknown_message);
   RULE ("A2-message-with-an-answer-of-its-own-gets-no-second-one", test_own_reply_only);
+  RULE ("A2-refused-question-is-answered-without-need-reply", test_refused_question);
   RULE ("A3-failure-is-not-zero", test_failure_is_not_zero);
   RULE ("A3-failure-is-silent-without-need-reply", test_failure_is_silent);
   RULE ("A4-need-reply-is-answered-though-reply-ack-was-not-negotiated", test_flag_counts_alone);

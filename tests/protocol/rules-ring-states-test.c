@@ -327,7 +327,21 @@ test_without_bit_30 (gconstpointer data)
   assert_served (ring);
 }
 
-/* A front-end that has acked nothing yet: its rings run already, disabled. */
+/* Such a front-end knows no SET_VRING_ENABLE. */
+static void
+test_enable_without_bit_30 (gconstpointer data)
+{
+  g_autoptr (HandWorld) world = hand_world_new (data);
+  HandRing *ring = world->rings[0];
+
+  ASSERT_TAKEN (raw_u64 (world->frontend, MSG_SET_FEATURES, F_VERSION_1));
+  hand_ring_set_up (ring);
+  ASSERT_TAKEN (hand_ring_send_kick (ring, ring->kick_fd));
+  ASSERT_REFUSED (hand_ring_send_enable (ring, 0));
+  hand_ring_echo (ring);
+}
+
+/* A front-end that acks bit 30 first and takes it back when its rings run already, disabled. */
 static void
 test_without_bit_30_later (gconstpointer data)
 {
@@ -492,6 +506,7 @@ main (int argc, char **argv)
   RULE ("R7-stopped-ring-goes-on-with-kick-alone", test_restart);
   RULE ("R8-features-without-bit-30-enable-rings-to-come", test_without_bit_30);
   RULE ("R8-features-without-bit-30-enable-running-rings", test_without_bit_30_later);
+  RULE ("R8-enable-without-bit-30-is-refused", test_enable_without_bit_30);
   RULE ("R8-features-with-bit-30-leave-rings-alone", test_with_bit_30);
   RULE ("R12-reset-device-stops-and-disables-and-keeps-the-session", test_reset_device);
   RULE ("R12-reset-device-waits-for-requests-in-flight", test_reset_waits);

@@ -38,28 +38,51 @@ test_full_window (gconstpointer data)
   g_assert_cmpuint (hand_ring_get_errors (ring), ==, 0);
 }
 
+/* Five requests are out; @n new ones are offered by an index that was moved by that much. */
 static void
-test_window_of_used (gconstpointer data)
+assert_bad_window (gconstpointer data, gint n)
 {
   g_autoptr (Scene) scene = scene_new (data);
   HandRing *ring = scene->ring;
+  EchoBackend *echo = scene->world->echo;
+  guint16 next = 6;
 
-  echo_backend_hold (scene->world->echo, TRUE);
-  for (guint head = 0; head < 10; head += 2)
+  echo_backend_hold (echo, TRUE);
+  for (guint head = 0; head < 5; head++)
     {
-      hand_ring_put_echo (ring, head);
+      hand_ring_put (ring, head, hand_ring_buffer (ring, head), 16, 0, 0);
       hand_ring_submit (ring, head);
     }
-  LIVE_WAIT_FOR (echo_backend_get_n_held (scene->world->echo) == 5);
-  echo_backend_hold (scene->world->echo, FALSE);
-  /* 12 new ones are fewer than the ring has, but with the 5 that are out they are more. */
-  ring->available_index += 11;
-  hand_ring_submit (ring, 10);
+  LIVE_WAIT_FOR (echo_backend_get_n_held (echo) == 5);
+  echo_backend_hold (echo, FALSE);
+  /* All that is in the ring is good, only too much. */
+  for (guint head = 5; head < 16; head++)
+    {
+      hand_ring_put (ring, head, hand_ring_buffer (ring, head), 16, 0, 0);
+      ring->available[2 + (next++ & 15)] = head;
+    }
+  __atomic_store_n (&ring->available[1], (guint16) (6 + n), __ATOMIC_RELEASE);
+  hand_ring_kick (ring);
   LIVE_WAIT_FOR (hand_ring_get_errors (ring) > 0);
+  g_assert_cmpuint (echo_backend_get_calls (echo).requests, ==, 6);
   g_assert_cmpuint (hand_ring_get_used (ring), ==, 1);
-  echo_backend_release (scene->world->echo, FALSE);
+  echo_backend_release (echo, FALSE);
   hand_ring_wait_used (ring, 6);
   scene_assert_broken (scene, 6);
+}
+
+/* 12 are fewer than the ring has, but with the 5 that are out they are more. */
+static void
+test_window_of_used (gconstpointer data)
+{
+  assert_bad_window (data, 12);
+}
+
+/* Seen from the used index that is within the ring. */
+static void
+test_window_backwards (gconstpointer data)
+{
+  assert_bad_window (data, -2);
 }
 
 static void
@@ -414,6 +437,7 @@ main (int argc, char **argv)
   RULE ("V8-index-too-far-ahead-of-the-device-breaks-the-ring", test_window);
   RULE ("V8-whole-ring-at-once-is-served", test_full_window);
   RULE ("V8-index-too-far-ahead-of-used-breaks-the-ring", test_window_of_used);
+  RULE ("V8-index-that-goes-back-breaks-the-ring", test_window_backwards);
   RULE ("V9-head-outside-the-table-breaks-the-ring", test_head_outside);
   RULE ("V9-head-65535-breaks-the-ring", test_head_far_outside);
   RULE ("V9-head-in-flight-breaks-the-ring", test_head_in_flight);

@@ -427,8 +427,9 @@ test_kick_event (gconstpointer data)
     }
 }
 
-/* One request after the other, with a kick only where the device has asked for it. A lost wake-up
- * runs into the deadline. */
+/* One request after the other, each a little later after the last answer than the one before, until
+ * that begins anew: so some come just when the device goes to sleep. Kicks only where the device
+ * has asked for them. A lost wake-up runs into the deadline. */
 static void
 ping_pong (gconstpointer data, guint64 without, guint poll_max)
 {
@@ -449,6 +450,8 @@ ping_pong (gconstpointer data, guint64 without, guint poll_max)
       gboolean wanted;
 
       hand_ring_put_echo (ring, 0);
+      for (guint delay = (i * 13) % 3001; delay > 0; delay--)
+        __asm__ volatile("");
       hand_ring_offer (ring, 0);
       /* Partner: the device's full fence between asking for kicks and its last look. */
       __atomic_thread_fence (__ATOMIC_SEQ_CST);
@@ -512,31 +515,29 @@ test_spurious_kicks (gconstpointer data)
 
 /* ---- V39 and V46: what is offered ---- */
 
-static void
-assert_not_offered (gconstpointer data, guint bit)
+static guint64
+get_offered (gconstpointer data)
 {
   g_autoptr (HandWorld) world = hand_world_new (data);
 
-  g_assert_cmpuint (vhost_frontend_get_offered_features (world->frontend) & RAW_BIT (bit), ==, 0);
+  return vhost_frontend_get_offered_features (world->frontend);
 }
 
 static void
 test_on_empty (gconstpointer data)
 {
-  assert_not_offered (data, 24);
+  g_assert_cmphex (get_offered (data) & RAW_BIT (24), ==, 0);
 }
 
 static void
 test_offered (gconstpointer data)
 {
-  g_autoptr (HandWorld) world = hand_world_new (data);
-  guint64 offered = vhost_frontend_get_offered_features (world->frontend);
+  guint64 offered = get_offered (data);
 
-  g_assert_cmpuint (offered & F_VERSION_1, !=, 0);
-  g_assert_cmpuint (offered & RAW_BIT (ECHO_FEATURE), !=, 0);
-  for (guint bit = 37; bit <= 41; bit++)
-    if (bit != 40)
-      assert_not_offered (data, bit);
+  g_assert_cmphex (offered & F_VERSION_1, !=, 0);
+  g_assert_cmphex (offered & RAW_BIT (ECHO_FEATURE), !=, 0);
+  /* 37, 39 and 41 are bound to PCI; 38 is data that an eventfd does not carry. */
+  g_assert_cmphex (offered & (RAW_BIT (37) | RAW_BIT (38) | RAW_BIT (39) | RAW_BIT (41)), ==, 0);
 }
 
 /* ---- V40 and V44 ---- */
