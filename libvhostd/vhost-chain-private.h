@@ -8,6 +8,7 @@
 
 #include "vhost-chain.h"
 #include "vhost-memory-private.h"
+#include "vhost-reference-private.h"
 
 #define VHOST_CHAIN_INLINE_SEGMENTS 32
 
@@ -16,7 +17,7 @@ typedef struct _VhostQueueMap VhostQueueMap;
 
 struct _VhostChain
 {
-  _Atomic (guint) ref_count; /* one is the queue's own */
+  VhostReference ref_count; /* one is the queue's own */
   guint16 head;
   guint16 n_slots;    /* ring slots it occupies (packed); 1 for split */
   gboolean in_flight; /* between pop and complete */

@@ -35,7 +35,7 @@ vhost_chain_new (VhostQueue *queue, gsize data_size)
 {
   VhostChain *self = g_malloc0 (sizeof *self + data_size);
 
-  atomic_init (&self->ref_count, 1);
+  vhost_reference_init (&self->ref_count);
   self->queue = queue;
   self->segments = self->inline_segments;
   self->n_allocated = VHOST_CHAIN_INLINE_SEGMENTS;
@@ -100,7 +100,7 @@ vhost_chain_recycle (VhostChain *self)
 VhostChain *
 vhost_chain_ref (VhostChain *self)
 {
-  atomic_fetch_add_explicit (&self->ref_count, 1, memory_order_relaxed);
+  vhost_reference_take (&self->ref_count);
   return self;
 }
 
@@ -117,8 +117,7 @@ vhost_chain_ref (VhostChain *self)
 void
 vhost_chain_unref (VhostChain *self)
 {
-  /* acq_rel: whoever frees sees what the other holders wrote. */
-  if (atomic_fetch_sub_explicit (&self->ref_count, 1, memory_order_acq_rel) == 1)
+  if (vhost_reference_drop (&self->ref_count))
     vhost_chain_free (self);
 }
 

@@ -29,8 +29,8 @@ int vhost_fd_new_eventfd (GError **error);
  * full or broken. */
 gboolean vhost_fd_notify (int fd);
 
-/* Reads an eventfd or pipe empty. FALSE: it is empty and broken (a pipe without its other end), so
- * that it counts as ready for ever and nothing will come of it: do not watch it any more. */
+/* Reads an eventfd or pipe empty. FALSE: it counts as ready for ever, whatever is read (a pipe
+ * without its other end, a semaphore with a high count): do not watch it any more. */
 gboolean vhost_fd_drain (int fd);
 
 gboolean vhost_fd_set_nonblocking (int fd, GError **error);

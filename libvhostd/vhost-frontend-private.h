@@ -9,6 +9,7 @@
 #include "vhost-channel-private.h"
 #include "vhost-frontend-queue.h"
 #include "vhost-frontend.h"
+#include "vhost-reference-private.h"
 
 /* One memfd. The lists hold pointers, so a region stays where it is for as long as it lives. */
 typedef struct
@@ -121,7 +122,7 @@ struct _VhostFrontendQueue
   guint64 n_calls;
   guint64 bad_used;
 
-  gatomicrefcount ref_count;
+  VhostReference ref_count;
   VhostFrontend *frontend;    /* (unowned) (nullable): NULL once detached */
   VhostFrontendTable *tables; /* (owned): one for each head, filled at first use */
   guint index;

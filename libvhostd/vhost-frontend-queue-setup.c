@@ -37,7 +37,7 @@ vhost_frontend_queue_new (VhostFrontend *frontend, guint index, guint size, GErr
     }
 
   self = g_new0 (VhostFrontendQueue, 1);
-  g_atomic_ref_count_init (&self->ref_count);
+  vhost_reference_init (&self->ref_count);
   self->kick_fd = self->call_fd = self->err_fd = -1;
   self->frontend = frontend;
   self->index = index;
@@ -112,7 +112,7 @@ vhost_frontend_queue_disconnected (VhostFrontendQueue *self)
 VhostFrontendQueue *
 vhost_frontend_queue_ref (VhostFrontendQueue *self)
 {
-  g_atomic_ref_count_inc (&self->ref_count);
+  vhost_reference_take (&self->ref_count);
   return self;
 }
 
@@ -129,7 +129,7 @@ vhost_frontend_queue_ref (VhostFrontendQueue *self)
 void
 vhost_frontend_queue_unref (VhostFrontendQueue *self)
 {
-  if (!g_atomic_ref_count_dec (&self->ref_count))
+  if (!vhost_reference_drop (&self->ref_count))
     return;
   vhost_fd_clear (&self->kick_fd);
   vhost_fd_clear (&self->call_fd);

@@ -5,6 +5,7 @@
 
 #include "vhost-io.h"
 #include "vhost-mailbox-private.h"
+#include "vhost-reference-private.h"
 #include "vhost-waiter-private.h"
 
 enum
@@ -30,7 +31,7 @@ enum
 
 struct _VhostIoFile
 {
-  gatomicrefcount ref_count;
+  VhostReference ref_count;
   int fd;                    /* (owned) */
   gboolean direct;           /* O_DIRECT */
   gboolean in_memory;        /* tmpfs, ramfs, memfd: never blocks, knows no NOWAIT */
@@ -47,8 +48,9 @@ struct _VhostIo
   guint n_batch;
   VhostIoOp *ended; /* done to be run in the next reaping */
   VhostIoOp **ended_tail;
-  guint outstanding; /* started and not ended */
-  GThreadPool *pool; /* (owned) (nullable): made when first needed */
+  guint outstanding;      /* started and not ended */
+  _Atomic (guint) n_jobs; /* given to the pool and not yet out of its thread's hands */
+  GThreadPool *pool;      /* (owned) (nullable): made when first needed */
 };
 
 void vhost_io_init (VhostIo *self, VhostMailbox *mailbox, VhostWaiter *uring);

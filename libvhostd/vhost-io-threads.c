@@ -97,6 +97,9 @@ run_job (gpointer data, gpointer user_data)
   (void) atomic_load_explicit (&job->pushed, memory_order_acquire);
   job->result = vhost_io_run_blocking (job->op);
   vhost_mailbox_post (io->mailbox, &job->task);
+  /* The last touch of the mailbox and the engine. release: pairs with the acquire in vhost_io_clear
+   * () */
+  atomic_fetch_sub_explicit (&io->n_jobs, 1, memory_order_release);
 }
 
 void
@@ -106,6 +109,7 @@ vhost_io_threads_start (VhostIo *self, VhostIoOp *op)
 
   job->task.run = job_ended;
   job->op = op;
+  atomic_fetch_add_explicit (&self->n_jobs, 1, memory_order_relaxed);
   atomic_store_explicit (&job->pushed, TRUE, memory_order_release);
   if (self->pool == NULL)
     self->pool = g_thread_pool_new (run_job, self, POOL_THREADS, FALSE, NULL);

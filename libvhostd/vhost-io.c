@@ -77,7 +77,7 @@ vhost_io_file_new_take_fd (int fd)
   struct statfs fs;
   int flags = fcntl (fd, F_GETFL);
 
-  g_atomic_ref_count_init (&self->ref_count);
+  vhost_reference_init (&self->ref_count);
   self->fd = fd;
   self->direct = flags >= 0 && (flags & O_DIRECT);
   self->in_memory = fstatfs (fd, &fs) == 0
@@ -100,7 +100,7 @@ vhost_io_file_new_take_fd (int fd)
 VhostIoFile *
 vhost_io_file_ref (VhostIoFile *self)
 {
-  g_atomic_ref_count_inc (&self->ref_count);
+  vhost_reference_take (&self->ref_count);
   return self;
 }
 
@@ -115,7 +115,7 @@ vhost_io_file_ref (VhostIoFile *self)
 void
 vhost_io_file_unref (VhostIoFile *self)
 {
-  if (g_atomic_ref_count_dec (&self->ref_count))
+  if (vhost_reference_drop (&self->ref_count))
     {
       close (self->fd);
       g_free (self);
@@ -511,6 +511,10 @@ vhost_io_cancel (VhostIo *self, VhostIoOp *op)
 void
 vhost_io_clear (VhostIo *self)
 {
+  /* A job's result may be here while its thread is still on the way out of the post: it needs our
+   * memory. */
+  while (atomic_load_explicit (&self->n_jobs, memory_order_acquire) > 0)
+    g_thread_yield ();
   if (self->pool != NULL)
     {
       g_thread_pool_free (self->pool, FALSE, TRUE);

@@ -10,15 +10,14 @@
 #include "vhost-fd-private.h"
 #include "vhost-worker-private.h"
 
-/* How often a ring without a kick descriptor is looked at. */
+/* How often a ring without a usable kick descriptor is looked at. */
 #define POLLED_US 200
 
 typedef struct
 {
   GSource parent;
   VhostQueue *queue; /* (unowned): destroyed with the ring's stop */
-  gpointer tag;   /* (nullable): of the kick descriptor */
-  gboolean ended; /* the driver's end of it is gone: there is nothing to wait for */
+  gpointer tag;      /* (nullable): of the kick descriptor */
 } KickSource;
 
 /* TRUE: requests are there. Otherwise the driver has been told to kick. */
@@ -28,15 +27,18 @@ look (KickSource *self)
   return vhost_queue_has_available (self->queue) || vhost_queue_kicks_on (self->queue);
 }
 
+/* Not in prepare: it wakes the context, which would go round and round. */
+static void
+look_again_later (GSource *source)
+{
+  g_source_set_ready_time (source, g_get_monotonic_time () + POLLED_US);
+}
+
 static gboolean
 kick_prepare (GSource *source, gint *timeout)
 {
-  KickSource *self = (KickSource *) source;
-
   *timeout = -1;
-  if (self->tag == NULL && !self->ended)
-    g_source_set_ready_time (source, g_get_monotonic_time () + POLLED_US);
-  return look (self);
+  return look ((KickSource *) source);
 }
 
 static gboolean
@@ -56,13 +58,13 @@ kick_dispatch (GSource *source, GSourceFunc callback, gpointer data)
 
   if (self->tag != NULL && g_source_query_unix_fd (source, self->tag) != 0)
     {
+      /* What cannot be read empty is as good as none. */
       if (!vhost_fd_drain (queue->kick_fd))
-        {
-          g_source_remove_unix_fd (source, g_steal_pointer (&self->tag));
-          self->ended = TRUE;
-        }
+        g_source_remove_unix_fd (source, g_steal_pointer (&self->tag));
       vhost_queue_count (&queue->counters.kicks, 1);
     }
+  if (self->tag == NULL)
+    look_again_later (source);
   vhost_worker_kick_queue (queue->worker, queue);
   vhost_worker_run_pass (queue->worker);
   return G_SOURCE_CONTINUE;
@@ -98,5 +100,7 @@ vhost_kick_source_new (VhostQueue *queue)
   g_source_set_static_name (source, "vhost-kick");
   if (queue->kick_fd >= 0)
     self->tag = g_source_add_unix_fd (source, queue->kick_fd, G_IO_IN);
+  else
+    look_again_later (source);
   return source;
 }

@@ -25,14 +25,14 @@
 VhostMemoryMapping *
 vhost_memory_mapping_ref (VhostMemoryMapping *mapping)
 {
-  g_atomic_ref_count_inc (&mapping->ref_count);
+  vhost_reference_take (&mapping->ref_count);
   return mapping;
 }
 
 void
 vhost_memory_mapping_unref (VhostMemoryMapping *mapping)
 {
-  if (!g_atomic_ref_count_dec (&mapping->ref_count))
+  if (!vhost_reference_drop (&mapping->ref_count))
     return;
 
   if (mapping->base != NULL)
@@ -205,7 +205,7 @@ vhost_memory_mapping_new_take_fd (const VhostMemoryRegionInfo *info, int fd, gbo
   g_autoptr (VhostMemoryMapping) mapping = g_new0 (VhostMemoryMapping, 1);
   guint64 granularity;
 
-  g_atomic_ref_count_init (&mapping->ref_count);
+  vhost_reference_init (&mapping->ref_count);
   mapping->info = *info;
   mapping->fd = fd;
 

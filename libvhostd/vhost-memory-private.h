@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "vhost-memory.h"
+#include "vhost-reference-private.h"
 
 #define VHOST_MEMORY_MAX_REGIONS 509
 
@@ -23,7 +24,7 @@ typedef struct
 typedef struct _VhostMemoryMapping VhostMemoryMapping;
 struct _VhostMemoryMapping
 {
-  gatomicrefcount ref_count;
+  VhostReference ref_count;
   VhostMemoryRegionInfo info;
   guint8 *base;    /* what mmap returned */
   gsize length;    /* of the mapping: mmap_offset + size, or less when the offset was cut off */
@@ -60,7 +61,7 @@ typedef struct
 
 struct _VhostMemory
 {
-  gatomicrefcount ref_count;
+  VhostReference ref_count;
   guint n_regions;
   guint64 *keys;                 /* guest addresses, ascending, for the branchless search */
   VhostMemorySlot *slots;        /* same order */

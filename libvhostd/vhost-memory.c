@@ -86,7 +86,7 @@ memory_new_take_mappings (VhostMemoryMapping *const *mappings, guint n)
 {
   VhostMemory *self = g_new0 (VhostMemory, 1);
 
-  g_atomic_ref_count_init (&self->ref_count);
+  vhost_reference_init (&self->ref_count);
   self->n_regions = n;
   self->keys = g_new (guint64, n);
   self->slots = g_new (VhostMemorySlot, n);
@@ -296,7 +296,7 @@ vhost_memory_ref (VhostMemory *self)
 {
   g_return_val_if_fail (self != NULL, NULL);
 
-  g_atomic_ref_count_inc (&self->ref_count);
+  vhost_reference_take (&self->ref_count);
   return self;
 }
 
@@ -315,7 +315,7 @@ vhost_memory_unref (VhostMemory *self)
 {
   g_return_if_fail (self != NULL);
 
-  if (!g_atomic_ref_count_dec (&self->ref_count))
+  if (!vhost_reference_drop (&self->ref_count))
     return;
   for (guint i = 0; i < self->n_regions; i++)
     vhost_memory_mapping_unref (self->mappings[i]);

@@ -354,13 +354,15 @@ format_flags (GParamSpec *pspec, guint flags)
 {
   GFlagsClass *klass = G_PARAM_SPEC_FLAGS (pspec)->flags_class;
   GString *list = g_string_new (NULL);
-  while (flags != 0)
+  guint listed = 0;
+  for (guint i = 0; i < klass->n_values; i++)
     {
-      const GFlagsValue *found = g_flags_get_first_value (klass, flags);
-      if (found == NULL)
-        break;
-      g_string_append_printf (list, "%s%s", list->len > 0 ? "," : "", found->value_nick);
-      flags &= ~found->value;
+      const GFlagsValue *value = &klass->values[i];
+      /* Names may share bits: each that fits and adds one is needed, whatever went before. */
+      if ((value->value & ~flags) != 0 || (value->value & ~listed) == 0)
+        continue;
+      g_string_append_printf (list, "%s%s", list->len > 0 ? "," : "", value->value_nick);
+      listed |= value->value;
     }
   return g_string_free (list, FALSE);
 }

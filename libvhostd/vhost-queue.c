@@ -1,13 +1,13 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A virtqueue: its start, its stop, and what happens to requests when the ring breaks or gets another
- * memory map. The hot half is vhost-queue-pass.c. Must not know workers, back-ends or sessions: what
- * must travel upwards goes through the hooks.
+/* A virtqueue: its start, its stop, and what happens to requests when the ring breaks or gets
+ * another memory map. The hot half is vhost-queue-pass.c. Must not know workers, back-ends or
+ * sessions: what must travel upwards goes through the hooks.
  *
  * How it works: everything here belongs to one thread, the queue's worker. Each chain counts in the
  * map that it was translated with, so a map that was replaced lives until its last request ends. A
- * stop takes no new requests and ends when none is in flight; a session that cannot wait abandons the
- * queue, which then lives, without touching the ring, until its last request ends. */
+ * stop takes no new requests and ends when none is in flight; a session that cannot wait abandons
+ * the queue, which then lives, without touching the ring, until its last request ends. */
 #include "config.h"
 
 #include "vhost-queue.h"

@@ -28,13 +28,14 @@
  */
 #define INDIRECT_FLOOR 1024u
 
+/* packed: an indirect table may lie at any address (2.7.5.3). */
 struct _VhostSplitDescriptor
 {
   guint64 address;
   guint32 length;
   guint16 flags;
   guint16 next;
-};
+} __attribute__ ((packed, aligned (1)));
 
 struct _VhostSplitAvailable
 {
@@ -274,7 +275,9 @@ walk_table (Walk *walk, const struct _VhostSplitDescriptor *table, guint32 limit
 
   for (guint32 steps = 0;;)
     {
-      const struct _VhostSplitDescriptor *entry = &table[at];
+      /* volatile: each field is read once, into a local. It is used nowhere else, so it may be read
+       * in pieces. */
+      const volatile struct _VhostSplitDescriptor *entry = &table[at];
       guint64 address;
       guint32 length;
       guint16 flags;
@@ -282,9 +285,9 @@ walk_table (Walk *walk, const struct _VhostSplitDescriptor *table, guint32 limit
       if (G_UNLIKELY (++steps > limit))
         return violation (walk, "the descriptor chain is a loop");
 
-      address = GUINT64_FROM_LE (__atomic_load_n (&entry->address, __ATOMIC_RELAXED));
-      length = GUINT32_FROM_LE (__atomic_load_n (&entry->length, __ATOMIC_RELAXED));
-      flags = load16 (&entry->flags, __ATOMIC_RELAXED);
+      address = GUINT64_FROM_LE (entry->address);
+      length = GUINT32_FROM_LE (entry->length);
+      flags = GUINT16_FROM_LE (entry->flags);
 
       if (flags & DESCRIPTOR_INDIRECT)
         {
@@ -316,7 +319,7 @@ walk_table (Walk *walk, const struct _VhostSplitDescriptor *table, guint32 limit
         return FALSE;
       if (!(flags & DESCRIPTOR_NEXT))
         return TRUE;
-      at = load16 (&entry->next, __ATOMIC_RELAXED);
+      at = GUINT16_FROM_LE (entry->next);
       if (G_UNLIKELY (at >= limit))
         return violation (walk, "next descriptor %u is outside the table of %u", at, limit);
     }

@@ -106,7 +106,8 @@ VHOST_SESSION_HANDLER (set_features)
                    features, bit, name != NULL ? name : "unknown");
       return refuse_features (self);
     }
-  /* The rings were laid out by the old ones. Bit 30 is not about that: R8 speaks of running rings. */
+  /* The rings were laid out by the old ones. Bit 30 is not about that: R8 speaks of running rings.
+   */
   if (self->n_started > 0
       && ((features ^ self->features) & ~VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES)) != 0)
     {
@@ -319,8 +320,8 @@ get_socket_name (int fd, gboolean peer, struct sockaddr_un *name, socklen_t *len
          && *length > sizeof name->sun_family && *length <= sizeof *name;
 }
 
-/* Whether @fd is the front-end's end of a connection to us, this one or another. Kept here, it would
- * never hang up, and the session would outlive the front-end for ever. */
+/* Whether @fd is the front-end's end of a connection to us, this one or another. Kept here, it
+ * would never hang up, and the session would outlive the front-end for ever. */
 static gboolean
 leads_to_us (VhostSession *self, int fd)
 {

@@ -107,7 +107,7 @@ static guint mode;
 static Request requests[MAX_BATCH];
 static guint n_requests;
 static gboolean overlapping; /* some of these share memory */
-static guint16 n_offered; /* since the start */
+static guint16 n_offered;    /* since the start */
 static guint n_descriptors;
 static guint32 next_data;
 static guint32 touched; /* end of all data of this input */
@@ -219,8 +219,8 @@ start (void)
     .descriptor = BASE + DESCRIPTORS,
     .available = BASE + AVAILABLE,
     .used = BASE + USED,
-    .features = VHOST_WIRE_BIT (VHOST_WIRE_F_VERSION_1)
-                | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_INDIRECT_DESC),
+    .features
+    = VHOST_WIRE_BIT (VHOST_WIRE_F_VERSION_1) | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_INDIRECT_DESC),
     .kick_fd = -1,
     .call_fd = -1,
     .err_fd = -1,

@@ -369,6 +369,23 @@ test_kick_pipe_works (void)
   close (fds[1]);
 }
 
+/* R5: the front-end asks to be polled, and then has nothing to do. */
+static void
+test_kick_none (void)
+{
+  for (guint workers = 0; workers < 2; workers++)
+    {
+      Hostile h;
+
+      hostile_begin_with (&h, workers, 10000);
+      g_assert_cmpuint (raw_ring_fd (h.attacker, MSG_SET_VRING_KICK, RAW_NO_FD, -1), ==, 0);
+      /* It is looked at thousands of times a second, so this is not nothing. */
+      g_assert_cmpuint (hostile_measure_cpu (), <, 60);
+      live_device_assert_echo (h.attacker, 0, "found by looking");
+      hostile_end (&h);
+    }
+}
+
 /* The device's call is its own kick. */
 static void
 test_kick_is_call (void)
@@ -949,6 +966,7 @@ main (int argc, char **argv)
   TEST ("the-wrong-end-of-a-kick-pipe-does-not-spin", test_kick_pipe_end);
   TEST ("the-wrong-end-of-a-kick-pipe-without-reader-does-not-spin", test_kick_pipe_end_gone);
   TEST ("a-kick-semaphore-does-not-spin", test_kick_semaphore);
+  TEST ("a-ring-to-be-polled-does-not-spin", test_kick_none);
   TEST ("one-eventfd-for-kick-call-and-error-does-not-spin", test_kick_is_call);
   TEST ("a-full-call-counter-stops-nothing", test_call_full);
   TEST ("a-full-call-counter-that-blocks-ends-with-its-session", test_call_full_blocking);

@@ -35,7 +35,9 @@ void hostile_assert_witness (Hostile *self);
 /* A connection that has said nothing yet. */
 int hostile_connect (Hostile *self);
 
-/* No thread of this process is busy. Takes a fifth of a second. */
+/* How busy this process is, in percent of one CPU. Takes a fifth of a second. */
+guint hostile_measure_cpu (void);
+/* No thread goes round and round. */
 void hostile_assert_no_spin (void);
 
 G_END_DECLS

@@ -178,6 +178,7 @@ on_closed (VhostSession *session, const GError *error, gpointer data)
 
   g_assert_true (session == f->session);
   f->n_closed++;
+  g_clear_error (&f->close_error);
   f->close_error = error != NULL ? g_error_copy (error) : NULL;
 }
 
