@@ -255,6 +255,8 @@ set_protocol_features (VhostFrontend *self, guint64 features)
  *
  * Makes a front-end that is not connected.
  *
+ * Thread: any.
+ *
  * Returns: (transfer full): a new #VhostFrontend
  *
  * Since: 0.1

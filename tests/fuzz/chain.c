@@ -118,7 +118,7 @@ check (State *state)
 static void
 call_write (State *state, gsize length, gboolean as_bytes)
 {
-  g_autofree guint8 *data = g_malloc (length);
+  g_autofree guint8 *data = g_malloc (MAX (length, 1)); /* never NULL */
   gsize expected = MIN (length, state->writable_size - MIN (state->written, state->writable_size));
   gsize n;
 
@@ -150,7 +150,7 @@ static void
 call (State *state, guint what, gsize offset, gsize length)
 {
   VhostChain *chain = state->chain;
-  g_autofree guint8 *data = g_malloc (length);
+  g_autofree guint8 *data = g_malloc (MAX (length, 1)); /* never NULL */
   gsize n;
 
   switch (what % 7)
