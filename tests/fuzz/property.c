@@ -7,6 +7,8 @@
  * The input: a byte that says which property, or how the text is to be taken, then the text. */
 #include "vhost-property-private.h"
 
+#include "vhost-error.h"
+
 #include <string.h>
 
 #define N_PROPERTIES 24
@@ -153,7 +155,8 @@ static void
 check_error (gboolean ok, GError *error)
 {
   g_assert_true (ok == (error == NULL));
-  if (error != NULL)
+  /* GOption's own errors repeat an unknown argument as it came. */
+  if (error != NULL && error->domain == VHOST_ERROR)
     g_assert_true (g_utf8_validate (error->message, -1, NULL));
 }
 

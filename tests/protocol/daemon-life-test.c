@@ -129,8 +129,7 @@ test_waiting_one_goes (void)
 static void
 test_two_at_once (void)
 {
-  LiveDevice *device
-      = live_device_new (echo_backend_new (1, 1), raw_allow_two_sessions, NULL);
+  LiveDevice *device = live_device_new (echo_backend_new (1, 1), raw_allow_two_sessions, NULL);
   g_autoptr (VhostFrontend) first = live_device_connect_queues (device, 1, 16);
   g_autoptr (VhostFrontend) second = live_device_connect_queues (device, 1, 16);
   g_autoptr (VhostFrontend) third = connect_only (device->socket_path);
@@ -303,7 +302,7 @@ test_client_pace (void)
         n++;
       }
   g_assert_cmpuint (n, >=, 1);
-  g_assert_cmpuint (n, <=, 12);
+  g_assert_cmpint (n, <=, (g_get_monotonic_time () - start) / (10 * 1000) + 2);
   close (fd);
   g_unlink (path);
   live_device_free (device);
@@ -751,8 +750,7 @@ test_no_memory (void)
 
   raw_log_expect (TRUE);
   g_assert_cmpuint (raw_state (frontend, MSG_SET_VRING_NUM, 0, 16), ==, 0);
-  g_assert_cmpuint (raw_request (frontend, MSG_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0), ==,
-                    0);
+  g_assert_cmpuint (raw_request (frontend, MSG_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0), ==, 0);
   g_assert_cmpuint (raw_ring_fd (frontend, MSG_SET_VRING_KICK, RAW_NO_FD, -1), !=, 0);
   LIVE_WAIT_FOR (raw_log_has ("memory-backend-memfd"));
   g_assert_true (raw_log_has ("share=on"));

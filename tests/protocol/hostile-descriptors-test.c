@@ -18,7 +18,8 @@
 
 /* ---- How many, and when ---- */
 
-/* Descriptors that belong to nothing are closed with the message, which is answered all the same. */
+/* Descriptors that belong to nothing are closed with the message, which is answered all the same.
+ */
 static void
 assert_stray_fds (guint n)
 {
@@ -224,7 +225,7 @@ static const struct
   const char *name;
   MakeFd make;
 } wrong_kinds[] = {
-  { "memory-file", make_file }, { "null-device", make_null }, { "zero-device", make_zero },
+  { "memory-file", make_file }, { "null-device", make_null },    { "zero-device", make_zero },
   { "socket", make_socket },    { "directory", make_directory }, { "epoll", make_epoll },
   { "timer", make_timer },      { "path", make_path_only },
 };
@@ -253,8 +254,8 @@ test_own_socket (void)
 
   hostile_begin (&h);
   for (guint i = 0; i < G_N_ELEMENTS (requests); i++)
-    g_assert_cmpuint (
-        raw_ring_fd (h.attacker, requests[i], 0, vhost_frontend_get_fd (h.attacker)), !=, 0);
+    g_assert_cmpuint (raw_ring_fd (h.attacker, requests[i], 0, vhost_frontend_get_fd (h.attacker)),
+                      !=, 0);
   live_device_assert_echo (h.attacker, 0, "as before");
   hostile_end (&h);
 }
@@ -563,15 +564,15 @@ assert_repeated (gboolean rings)
 
   table.regions[0] = slot.region;
   table.regions[1] = (RawRegion){ 0x10000000, 1 << 20, 0x10000000, 1 << 20 };
-  g_assert_cmpuint (
-      raw_request (h.attacker, MSG_SET_MEM_TABLE, &table, 8 + 64, memory_fds, 2), ==, 0);
+  g_assert_cmpuint (raw_request (h.attacker, MSG_SET_MEM_TABLE, &table, 8 + 64, memory_fds, 2), ==,
+                    0);
   n_before = live_count_fds ();
   for (guint i = 0; i < 1000; i++)
-    g_assert_cmpuint (
-        raw_request (h.attacker, MSG_SET_MEM_TABLE, &table, 8 + 64, memory_fds, 2), ==, 0);
+    g_assert_cmpuint (raw_request (h.attacker, MSG_SET_MEM_TABLE, &table, 8 + 64, memory_fds, 2),
+                      ==, 0);
   for (guint i = 0; i < 1000; i++)
-    g_assert_cmpuint (
-        raw_request (h.attacker, MSG_ADD_MEM_REG, &slot, sizeof slot, &memory_fd, 1), !=, 0);
+    g_assert_cmpuint (raw_request (h.attacker, MSG_ADD_MEM_REG, &slot, sizeof slot, &memory_fd, 1),
+                      !=, 0);
   g_assert_cmpuint (live_count_fds (), ==, n_before);
   assert_no_leak (&h, MSG_RESET_DEVICE, NULL, 0, -1, 100);
   hostile_end (&h);

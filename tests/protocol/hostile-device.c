@@ -82,9 +82,9 @@ hostile_connect (Hostile *self)
   int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
   g_assert_cmpint (fd, >=, 0);
-  g_assert_cmpuint (g_strlcpy (address.sun_path, self->device->socket_path,
-                               sizeof address.sun_path),
-                    <, sizeof address.sun_path);
+  g_assert_cmpuint (
+      g_strlcpy (address.sun_path, self->device->socket_path, sizeof address.sun_path), <,
+      sizeof address.sun_path);
   g_assert_cmpint (connect (fd, (struct sockaddr *) &address, sizeof address), ==, 0);
   return fd;
 }

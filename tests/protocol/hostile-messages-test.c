@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 /* Those that have an answer of their own, asked for or not. */
-static const guint own_answers[] = { 1, 11, 15, 17, 22, 24, 26, 28, 30, 31, 36, 40, 41, 42, 43, 44 };
+static const guint own_answers[]
+    = { 1, 11, 15, 17, 22, 24, 26, 28, 30, 31, 36, 40, 41, 42, 43, 44 };
 
 static gboolean
 has_own_answer (guint request)
@@ -43,8 +44,7 @@ count_answers (VhostFrontend *frontend, guint request, guint flags, gconstpointe
       vhost_frontend_receive (frontend, &answered, &answer_flags, NULL, NULL, NULL, NULL, &error);
       g_assert_no_error (error);
       g_assert_cmphex (answer_flags, ==, RAW_VERSION | RAW_REPLY);
-      if (answered == MSG_GET_PROTOCOL_FEATURES
-          && (request != MSG_GET_PROTOCOL_FEATURES || n > 0))
+      if (answered == MSG_GET_PROTOCOL_FEATURES && (request != MSG_GET_PROTOCOL_FEATURES || n > 0))
         return n;
       g_assert_cmpuint (answered, ==, request);
       n++;
@@ -288,9 +288,8 @@ test_flags (void)
   g_assert_cmpuint (
       count_answers (h.attacker, MSG_GET_FEATURES, 0xfffffff0 | RAW_VERSION, NULL, 0, NULL, 0), ==,
       1);
-  g_assert_cmpuint (count_answers (h.attacker, MSG_SET_OWNER, 0x80000000 | RAW_VERSION, NULL, 0,
-                                   NULL, 0),
-                    ==, 0);
+  g_assert_cmpuint (
+      count_answers (h.attacker, MSG_SET_OWNER, 0x80000000 | RAW_VERSION, NULL, 0, NULL, 0), ==, 0);
   hostile_end (&h);
 }
 
@@ -323,9 +322,8 @@ assert_answers_to_all (Hostile *h, guint request)
 
   for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
     {
-      g_assert_cmpuint (
-          count_answers (h->attacker, request, RAW_VERSION, zeros, sizes[i], NULL, 0), ==,
-          has_own_answer (request));
+      g_assert_cmpuint (count_answers (h->attacker, request, RAW_VERSION, zeros, sizes[i], NULL, 0),
+                        ==, has_own_answer (request));
       g_assert_cmpuint (count_answers (h->attacker, request, RAW_VERSION | RAW_NEED_REPLY, zeros,
                                        sizes[i], NULL, 0),
                         ==, 1);
@@ -447,8 +445,8 @@ test_addr_index (void)
     {
       RawAddr addr = { .index = bad_indices[i], .descriptor = 0x100000, .available = 0x101000 };
 
-      g_assert_cmpuint (
-          raw_request (h.attacker, MSG_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0), !=, 0);
+      g_assert_cmpuint (raw_request (h.attacker, MSG_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0),
+                        !=, 0);
     }
   hostile_end (&h);
 }
@@ -575,7 +573,7 @@ static void
 test_addresses (void)
 {
   const guint64 bad[] = {
-    0, 1, 0xfffff, 0x500000, 0x4ffff0, RAW_BIT (63), G_MAXUINT64 - 4095, G_MAXUINT64 - 15,
+    0,           1, 0xfffff, 0x500000, 0x4ffff0, RAW_BIT (63), G_MAXUINT64 - 4095, G_MAXUINT64 - 15,
     G_MAXUINT64,
   };
   Hostile h;

@@ -655,8 +655,8 @@ test_channel_refusal (void)
 {
   const guint64 refused = 1;
 
-  assert_channel_input (
-      raw_bytes (MSG_BACKEND_CONFIG_CHANGE, RAW_VERSION | RAW_REPLY, &refused, 8), TRUE);
+  assert_channel_input (raw_bytes (MSG_BACKEND_CONFIG_CHANGE, RAW_VERSION | RAW_REPLY, &refused, 8),
+                        TRUE);
 }
 
 static int

@@ -742,8 +742,7 @@ load_step (Load *load)
 static void
 load_finish (Load *load)
 {
-  LIVE_WAIT_FOR ((load->done += vhost_frontend_queue_poll (load->queue, NULL, NULL))
-                 == load->sent);
+  LIVE_WAIT_FOR ((load->done += vhost_frontend_queue_poll (load->queue, NULL, NULL)) == load->sent);
   g_assert_cmpuint (vhost_frontend_queue_get_bad_used (load->queue), ==, 0);
 }
 
@@ -828,8 +827,8 @@ hold_request_in_second (Fixture *f)
   VhostFrontendBuffer buffers[2] = { { in, 64, FALSE }, { SECOND + 64, 64, TRUE } };
 
   echo_backend_hold (f->backend, TRUE);
-  g_assert_true (vhost_frontend_queue_add (vhost_frontend_get_queue (f->frontend, 0), buffers, 2,
-                                           FALSE, f));
+  g_assert_true (
+      vhost_frontend_queue_add (vhost_frontend_get_queue (f->frontend, 0), buffers, 2, FALSE, f));
   vhost_frontend_queue_kick (vhost_frontend_get_queue (f->frontend, 0));
   LIVE_WAIT_FOR (echo_backend_get_n_held (f->backend) == 1);
   echo_backend_hold (f->backend, FALSE);
@@ -1131,8 +1130,8 @@ test_own_socket (void)
   RawRegion r = region (SECOND, PAGE, SECOND, 0);
 
   begin_rings (&f, 1);
-  g_assert_cmpuint (
-      raw_slot (f.frontend, MSG_ADD_MEM_REG, r, vhost_frontend_get_fd (f.frontend)), !=, 0);
+  g_assert_cmpuint (raw_slot (f.frontend, MSG_ADD_MEM_REG, r, vhost_frontend_get_fd (f.frontend)),
+                    !=, 0);
   live_device_assert_echo (f.frontend, 0, "the memory of before");
   end (&f);
 }
