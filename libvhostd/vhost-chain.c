@@ -455,7 +455,8 @@ vhost_chain_split_status (VhostChain *self)
  *
  * Thread: any, until the chain is completed.
  *
- * Returns: (transfer full): the bytes, fewer than @length at the part's end
+ * Returns: (transfer full): the bytes, fewer than @length at the part's end; none when there is no
+ * memory for a copy of so many
  *
  * Since: 0.1
  */
@@ -463,8 +464,11 @@ GBytes *
 vhost_chain_read_bytes (VhostChain *self, gsize length)
 {
   gsize n = MIN (length, self->readable_size);
-  guint8 *data = g_malloc (n);
+  /* The driver chooses the size, up to 4 GiB: it must not end the process. */
+  guint8 *data = g_try_malloc (n);
 
+  if (data == NULL)
+    return g_bytes_new (NULL, 0);
   return g_bytes_new_take (data, vhost_chain_pull (self, data, n));
 }
 
@@ -512,7 +516,8 @@ vhost_chain_complete (VhostChain *self, gsize written)
 
   g_return_if_fail (self->in_flight);
 
-  self->completed_length = MIN (written, G_MAXUINT32);
+  /* Never more than there was room for (V23), whatever the back-end counted. */
+  self->completed_length = MIN (MIN (written, self->writable_total), G_MAXUINT32);
   if (G_LIKELY (pthread_equal (queue->owner_thread, pthread_self ())))
     {
       vhost_queue_finish (queue, self);

@@ -133,6 +133,11 @@ vhost_fd_notify (int fd)
 {
   const guint64 one = 1;
   ssize_t n;
+  /* Whoever shares the descriptor may have made it blocking again, and full: do not hang in the
+   * write. */
+  struct pollfd pollfd = { .fd = fd, .events = POLLOUT };
+  if (poll (&pollfd, 1, 0) == 0)
+    return FALSE;
   do
     n = write (fd, &one, sizeof one);
   while (n < 0 && errno == EINTR);

@@ -48,12 +48,18 @@ struct _VhostIo
   guint n_batch;
   VhostIoOp *ended; /* done to be run in the next reaping */
   VhostIoOp **ended_tail;
+  GMainContext *context;  /* (unowned): the worker's, for polls without io_uring */
+  GPtrArray *polls;       /* (owned): operations that wait for a descriptor */
   guint outstanding;      /* started and not ended */
   _Atomic (guint) n_jobs; /* given to the pool and not yet out of its thread's hands */
   GThreadPool *pool;      /* (owned) (nullable): made when first needed */
 };
 
-void vhost_io_init (VhostIo *self, VhostMailbox *mailbox, VhostWaiter *uring);
+void vhost_io_init (VhostIo *self, GMainContext *context, VhostMailbox *mailbox,
+                    VhostWaiter *uring);
+/* Whatever waits for a descriptor ends with -ECANCELED: nothing else can be counted on to end it.
+ */
+void vhost_io_cancel_polls (VhostIo *self);
 /* Waits for what is outstanding. */
 void vhost_io_clear (VhostIo *self);
 /* Starts the batch: inline, io_uring or threads. */
@@ -73,5 +79,7 @@ void vhost_io_op_ended (VhostIo *self, VhostIoOp *op, gssize result);
 gboolean vhost_io_uring_start (VhostIo *self, VhostIoOp *op);
 void vhost_io_uring_cancel (VhostIo *self, VhostIoOp *op);
 /* vhost-io-threads.c */
+void vhost_io_source_start (VhostIo *self, VhostIoOp *op);
+void vhost_io_source_cancel (VhostIo *self, VhostIoOp *op);
 void vhost_io_threads_start (VhostIo *self, VhostIoOp *op);
 gssize vhost_io_run_blocking (VhostIoOp *op);

@@ -9,15 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib-unix.h>
 #include <limits.h>
-#include <poll.h>
 #include <unistd.h>
 
 /* Enough to keep a disk busy; more gave nothing. */
 #define POOL_THREADS 4
-
-/* How long a waiting thread takes to see that it was cancelled. */
-#define POLL_SLICE_MS 50
 
 typedef struct
 {
@@ -58,19 +55,8 @@ vhost_io_run_blocking (VhostIoOp *op)
       break;
     case VHOST_IO_OP_CALL:
       return op->arg.call (op);
-    case VHOST_IO_OP_POLL:
     default:
-      {
-        struct pollfd fd = { .fd = op->file->fd, .events = op->mode };
-
-        do
-          result = poll (&fd, 1, POLL_SLICE_MS);
-        while ((result == 0 || (result < 0 && errno == EINTR)) && !is_cancelled (op));
-        if (result == 0)
-          return -ECANCELED;
-        if (result > 0)
-          result = fd.revents;
-      }
+      return -EINVAL; /* a poll is a source */
     }
   return result < 0 ? -errno : result;
 }
@@ -115,4 +101,40 @@ vhost_io_threads_start (VhostIo *self, VhostIoOp *op)
     self->pool = g_thread_pool_new (run_job, self, POOL_THREADS, FALSE, NULL);
   /* Without any thread the job waits in the pool's queue: GLib runs it when one can be made. */
   g_thread_pool_push (self->pool, job, NULL);
+}
+
+/* ---- polls */
+
+/* Thread: worker */
+static gboolean
+on_poll_ready (int fd, GIOCondition condition, gpointer data)
+{
+  VhostIoOp *op = data;
+
+  op->padding[0] = NULL; /* the source ends with this call */
+  vhost_io_op_ended (op->io, op, condition);
+  return G_SOURCE_REMOVE;
+}
+
+void
+vhost_io_source_start (VhostIo *self, VhostIoOp *op)
+{
+  GSource *source = g_unix_fd_source_new (op->file->fd, (GIOCondition) op->mode);
+
+  g_source_set_callback (source, G_SOURCE_FUNC (on_poll_ready), op, NULL);
+  g_source_attach (source, self->context);
+  op->padding[0] = source;
+  g_source_unref (source); /* the context has it */
+}
+
+void
+vhost_io_source_cancel (VhostIo *self, VhostIoOp *op)
+{
+  GSource *source = g_steal_pointer (&op->padding[0]);
+
+  if (source != NULL)
+    {
+      g_source_destroy (source);
+      vhost_io_op_ended (self, op, -ECANCELED);
+    }
 }

@@ -139,9 +139,11 @@ vhost_io_file_get_fd (VhostIoFile *self)
 }
 
 void
-vhost_io_init (VhostIo *self, VhostMailbox *mailbox, VhostWaiter *uring)
+vhost_io_init (VhostIo *self, GMainContext *context, VhostMailbox *mailbox, VhostWaiter *uring)
 {
   memset (self, 0, sizeof *self);
+  self->context = context;
+  self->polls = g_ptr_array_new ();
   self->mailbox = mailbox;
   self->uring = uring;
   self->batch_tail = &self->batch;
@@ -350,11 +352,16 @@ start_async (VhostIo *self, VhostIoOp *op)
 {
   op->state = VHOST_IO_STARTED;
   self->outstanding++;
+  if (op->kind == VHOST_IO_OP_POLL)
+    g_ptr_array_add (self->polls, op);
 #if HAVE_URING
   if (self->uring != NULL && op->kind != VHOST_IO_OP_CALL && vhost_io_uring_start (self, op))
     return;
 #endif
-  vhost_io_threads_start (self, op);
+  if (op->kind == VHOST_IO_OP_POLL)
+    vhost_io_source_start (self, op);
+  else
+    vhost_io_threads_start (self, op);
 }
 
 /* TRUE: @op has ended; FALSE: it is to be started once more. */
@@ -389,6 +396,8 @@ void
 vhost_io_op_ended (VhostIo *self, VhostIoOp *op, gssize result)
 {
   self->outstanding--;
+  if (op->kind == VHOST_IO_OP_POLL)
+    g_ptr_array_remove_fast (self->polls, op);
   if (!take_result (self, op, result))
     start_async (self, op);
 }
@@ -502,10 +511,24 @@ vhost_io_cancel (VhostIo *self, VhostIoOp *op)
     return;
   __atomic_fetch_or (&op->flags, VHOST_IO_FLAG_CANCELLED,
                      __ATOMIC_RELAXED); /* read by pool threads */
+  if (op->state != VHOST_IO_STARTED)
+    return;
 #if HAVE_URING
-  if (op->state == VHOST_IO_STARTED && self->uring != NULL)
-    vhost_io_uring_cancel (self, op);
+  if (self->uring != NULL && op->kind != VHOST_IO_OP_CALL)
+    {
+      vhost_io_uring_cancel (self, op);
+      return;
+    }
 #endif
+  if (op->kind == VHOST_IO_OP_POLL)
+    vhost_io_source_cancel (self, op);
+}
+
+void
+vhost_io_cancel_polls (VhostIo *self)
+{
+  for (guint i = self->polls->len; i > 0; i--)
+    vhost_io_cancel (self, g_ptr_array_index (self->polls, i - 1));
 }
 
 void
@@ -515,6 +538,7 @@ vhost_io_clear (VhostIo *self)
    * memory. */
   while (atomic_load_explicit (&self->n_jobs, memory_order_acquire) > 0)
     g_thread_yield ();
+  g_clear_pointer (&self->polls, g_ptr_array_unref);
   if (self->pool != NULL)
     {
       g_thread_pool_free (self->pool, FALSE, TRUE);

@@ -37,8 +37,10 @@ look_again_later (GSource *source)
 static gboolean
 kick_prepare (GSource *source, gint *timeout)
 {
+  KickSource *self = (KickSource *) source;
+
   *timeout = -1;
-  return look ((KickSource *) source);
+  return !vhost_worker_is_in_pass (self->queue->worker) && look (self);
 }
 
 static gboolean
@@ -46,6 +48,8 @@ kick_check (GSource *source)
 {
   KickSource *self = (KickSource *) source;
 
+  if (vhost_worker_is_in_pass (self->queue->worker))
+    return FALSE;
   return (self->tag != NULL && g_source_query_unix_fd (source, self->tag) != 0)
          || vhost_queue_has_available (self->queue);
 }

@@ -107,6 +107,7 @@ gboolean
 vhost_queue_serve (VhostQueue *self)
 {
   gboolean again;
+  guint32 looked;
 
   self->budget = VHOST_QUEUE_BUDGET;
   self->more = FALSE;
@@ -118,9 +119,15 @@ vhost_queue_serve (VhostQueue *self)
       return FALSE;
     }
   vhost_queue_kicks_off (self);
+  self->emptied = FALSE;
+  looked = self->ring.ops->look (&self->ring);
   self->in_pass = TRUE;
   self->hooks.process (self, self->owner);
   self->in_pass = FALSE;
+  /* What a back-end leaves in the ring is its own affair: it is not shown it again and again, but
+   * when the driver adds more, or kicks. */
+  if (G_UNLIKELY (!self->emptied && !self->more && !self->starved && self->accepting))
+    self->ring.ops->leave (&self->ring, looked);
   vhost_queue_flush (self);
   check_memory (self);
   vhost_queue_count (&self->counters.passes, 1);
@@ -157,6 +164,7 @@ vhost_queue_pop (VhostQueue *self)
       if (self->in_pass)
         {
           self->more = self->ring.ops->has_available (&self->ring);
+          self->emptied = !self->more;
           return NULL;
         }
       self->budget = VHOST_QUEUE_BUDGET; /* a pop outside a pass has no share to keep */
@@ -170,12 +178,22 @@ vhost_queue_pop (VhostQueue *self)
       self->n_chains++;
     }
   else
-    return NULL; /* every head is in flight */
+    {
+      /* Every head is in flight: a driver that offers one more breaks V8. */
+      self->emptied = TRUE;
+      if (self->ring.ops->has_available (&self->ring))
+        vhost_queue_break (self,
+                           g_error_new (VHOST_ERROR, VHOST_ERROR_RING,
+                                        "queue %u: more requests than the ring has entries, %u",
+                                        self->index, self->ring.size));
+      return NULL;
+    }
 
   switch (self->ring.ops->pop (&self->ring, chain, &error))
     {
     case VHOST_RING_TAKEN:
       chain->in_flight = TRUE;
+      chain->writable_total = chain->writable_size;
       chain->map = self->map;
       self->map->in_flight++;
       self->in_flight++;
@@ -193,6 +211,7 @@ vhost_queue_pop (VhostQueue *self)
       break;
     case VHOST_RING_EMPTY:
     default:
+      self->emptied = TRUE;
       break;
     }
   self->segments_left += vhost_chain_recycle (chain);
@@ -206,10 +225,10 @@ vhost_queue_finish (VhostQueue *self, VhostChain *chain)
   VhostQueueMap *map = chain->map;
 
   chain->in_flight = FALSE;
+  vhost_queue_count (&self->counters.completed, 1);
   if (G_LIKELY (!self->silent))
     {
       self->ring.ops->push (&self->ring, chain, chain->completed_length);
-      vhost_queue_count (&self->counters.completed, 1);
       vhost_queue_count (&self->counters.bytes_out, chain->completed_length);
       self->dirty = TRUE;
       if (!self->announced)
@@ -294,7 +313,7 @@ vhost_queue_kicks_off (VhostQueue *self)
 gboolean
 vhost_queue_kicks_on (VhostQueue *self)
 {
-  if (self->kicks_wanted || !self->accepting)
+  if (self->kicks_wanted || !self->accepting || self->starved)
     return FALSE;
   if (self->kick_fd < 0)
     {

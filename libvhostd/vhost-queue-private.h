@@ -62,6 +62,7 @@ struct _VhostQueue
   guint budget;          /* chains left in this pass */
   guint in_flight;       /* popped and not completed */
   gboolean accepting;    /* started, enabled, not broken, not draining: pop may take */
+  gboolean emptied;      /* the back-end has seen the ring empty in this pass */
   gboolean more;         /* the pass ended by its budget: serve again without a kick */
   gboolean starved;      /* the pass ended by the segment budget: serve again after a completion */
   gboolean in_pass;      /* within vhost_queue_serve () */
@@ -158,7 +159,7 @@ void vhost_queue_drained (VhostQueue *self);
 static inline gboolean
 vhost_queue_has_available (VhostQueue *self)
 {
-  return self->accepting && self->ring.ops->has_available (&self->ring);
+  return self->accepting && !self->starved && self->ring.ops->has_available (&self->ring);
 }
 
 /* Tell the driver whether kicks are wanted; on: TRUE when requests came meanwhile (V37). */

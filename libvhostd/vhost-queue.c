@@ -357,7 +357,10 @@ vhost_queue_take_err_fd (VhostQueue *self, int fd)
 void
 vhost_queue_abandon (VhostQueue *self)
 {
+  /* What has ended is shown to the driver; from here on nothing is. */
+  vhost_queue_flush (self);
   self->abandoned = self->silent = TRUE;
+  self->starved = FALSE; /* nobody will serve it again */
   self->stopped = NULL;
   self->released = NULL;
   set_state (self, VHOST_QUEUE_STATE_STOPPED);

@@ -23,7 +23,11 @@ typedef struct
   /* Positions at start, from SET_VRING_BASE's number and, split, from guest memory. */
   gboolean (*set_base) (VhostRing *ring, guint32 base, GError **error);
   guint32 (*get_base) (VhostRing *ring);
+  /* Is there more than the back-end has been shown? */
   gboolean (*has_available) (VhostRing *ring);
+  /* The driver's index, to be given to leave () later: what is there now is no news any more. */
+  guint32 (*look) (VhostRing *ring);
+  void (*leave) (VhostRing *ring, guint32 looked);
   VhostRingResult (*pop) (VhostRing *ring, VhostChain *chain, GError **error);
   void (*push) (VhostRing *ring, VhostChain *chain, guint32 length);
   /* Makes pushed entries visible; whether the driver must be called is for publish () to say,
@@ -54,9 +58,12 @@ struct _VhostRing
   struct _VhostSplitUsed *used;
   guint16 mask;
   guint16 next_available; /* index of the next entry to take */
+  guint16 looked_at;      /* the driver's index that is no news: next_available, or behind what a
+                             back-end left */
   guint16 seen_available; /* last read value of available->idx */
   guint16 next_used;      /* private: counts pushed entries */
   guint16 called_used;    /* used index at the last call decision */
+  guint32 n_uncalled;     /* entries pushed since then */
   gboolean called_valid;
   guint8 *in_flight;      /* (owned): a byte per head (V9) */
   guint64 *segments_left; /* (unowned): the queue's segment budget */

@@ -150,9 +150,10 @@ split_set_base (VhostRing *ring, guint32 base, GError **error)
                    base, ring->size, used_index);
       return FALSE;
     }
-  ring->next_available = ring->seen_available = base;
+  ring->next_available = ring->seen_available = ring->looked_at = base;
   ring->next_used = ring->called_used = used_index;
   ring->called_valid = FALSE;
+  ring->n_uncalled = 0;
   if (ring->event_idx)
     store16 (&ring->used->flags, 0);
   return TRUE;
@@ -167,8 +168,21 @@ split_get_base (VhostRing *ring)
 static gboolean
 split_has_available (VhostRing *ring)
 {
-  return ring->seen_available != ring->next_available
-         || load16 (&ring->available->index, __ATOMIC_RELAXED) != ring->next_available;
+  return load16 (&ring->available->index, __ATOMIC_RELAXED) != ring->looked_at;
+}
+
+static guint32
+split_look (VhostRing *ring)
+{
+  return load16 (&ring->available->index, __ATOMIC_RELAXED);
+}
+
+static void
+split_leave (VhostRing *ring, guint32 looked)
+{
+  /* It may have taken more than was there at the look. */
+  if ((guint16) (looked - ring->next_available) <= ring->size)
+    ring->looked_at = looked;
 }
 
 /* The walk's state, so that its steps are small. */
@@ -365,7 +379,7 @@ split_pop (VhostRing *ring, VhostChain *chain, GError **error)
     return walk.budget_hit ? VHOST_RING_AGAIN : VHOST_RING_VIOLATION;
 
   ring->in_flight[head] = 1;
-  ring->next_available++;
+  ring->looked_at = ++ring->next_available;
   chain->head = head;
   chain->n_slots = 1;
   return VHOST_RING_TAKEN;
@@ -379,6 +393,7 @@ split_push (VhostRing *ring, VhostChain *chain, guint32 length)
   __atomic_store_n (&element->id, GUINT32_TO_LE ((guint32) chain->head), __ATOMIC_RELAXED);
   __atomic_store_n (&element->length, GUINT32_TO_LE (length), __ATOMIC_RELAXED);
   ring->next_used++;
+  ring->n_uncalled++;
   ring->in_flight[chain->head] = 0;
 }
 
@@ -394,13 +409,15 @@ split_publish (VhostRing *ring)
 {
   guint16 now = ring->next_used;
   guint16 old = ring->called_used;
-  gboolean old_valid = ring->called_valid;
+  /* No old index to compare with: the first time, and when the indices have gone round (V31). */
+  gboolean old_valid = ring->called_valid && ring->n_uncalled <= G_MAXUINT16;
 
-  if (now == old && old_valid)
+  if (ring->n_uncalled == 0)
     return FALSE;
   split_expose (ring);
   ring->called_used = now;
   ring->called_valid = TRUE;
+  ring->n_uncalled = 0;
   /* Full: the index must be out before we read what the driver wants. Partner: the driver's fence
    * between writing used_event (or flags) and its last look at used->idx (V43). */
   __atomic_thread_fence (__ATOMIC_SEQ_CST);
@@ -424,7 +441,7 @@ static gboolean
 split_kicks_on (VhostRing *ring)
 {
   if (ring->event_idx)
-    store16 (avail_event (ring), ring->next_available);
+    store16 (avail_event (ring), ring->looked_at);
   else
     store16 (&ring->used->flags, 0);
   /* Full: what we want must be out before the last look (V37). Partner: the driver's fence between
@@ -438,6 +455,8 @@ const VhostRingOps vhost_ring_split_ops = {
   .set_base = split_set_base,
   .get_base = split_get_base,
   .has_available = split_has_available,
+  .look = split_look,
+  .leave = split_leave,
   .pop = split_pop,
   .push = split_push,
   .expose = split_expose,

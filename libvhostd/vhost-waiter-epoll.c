@@ -170,7 +170,7 @@ epoll_waiter_wait (VhostWaiter *waiter, gint64 timeout_us, guint *kicked, guint 
 
       /* epoll_wait counts milliseconds, which a polling ring cannot wait for */
       n = epoll_pwait2 (self->epoll_fd, events, MIN (max, MAX_EVENTS), &time, NULL);
-      if (n < 0 && errno == ENOSYS)
+      if (n < 0 && errno != EINTR) /* ENOSYS, or EPERM from a sandbox that does not know it */
         n = epoll_wait (self->epoll_fd, events, MIN (max, MAX_EVENTS), (timeout_us + 999) / 1000);
     }
   else

@@ -144,7 +144,10 @@ uring_waiter_new (GError **error)
                                          .cq_entries = COMPLETION_ENTRIES };
       result = io_uring_queue_init_params (SUBMISSION_ENTRIES, &self->ring, &params);
     }
-  if (result == 0 && !(params.features & IORING_FEAT_EXT_ARG))
+  /* EXT_ARG: waits with a timeout. RSRC_TAGS came with Linux 5.13, as multishot polls did. */
+  if (result == 0
+      && (params.features & (IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS))
+             != (IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS))
     {
       io_uring_queue_exit (&self->ring);
       result = -ENOSYS;

@@ -27,6 +27,8 @@ struct _VhostWorker
   VhostWaiter *waiter; /* (owned) (nullable): NULL for an inline worker */
   VhostIo io;
   gboolean quit;
+  gboolean in_pass;  /* rings are being served: a nested iteration must not */
+  gboolean nested;   /* there was one within this call of the poll function */
   gboolean in_poll;  /* a nested iteration must serve GLib's descriptors only */
   GPtrArray *queues; /* of VhostQueue (unowned), started; NULL: free id */
   guint n_queues;

@@ -20,6 +20,7 @@
 #include "vhost-fd-private.h"
 #include "vhost-worker-loop-private.h"
 
+#define MAX_GLIB_FDS 1024 /* of sources in a context whose handlers iterate it within a pass */
 #define POLL_FIRST_US 4
 #define CLOCK_EVERY 32 /* looks at the rings between two looks at the clock */
 #define ROUNDS_OF_IO 4 /* completions that start new operations, before others have their turn */
@@ -114,21 +115,18 @@ flush_dirty (VhostWorker *self)
 void
 vhost_worker_run_pass (VhostWorker *self)
 {
-  VhostQueue *last = NULL;
-
   /* Each queue that is ready now once; one that wants more goes to the end of the line. */
-  if (self->ready != NULL)
-    last = (VhostQueue *) (gpointer) ((guint8 *) self->ready_tail
-                                      - G_STRUCT_OFFSET (VhostQueue, next_ready));
-  while (self->ready != NULL)
+  guint n_ready = 0;
+
+  self->in_pass = TRUE;
+  for (VhostQueue *queue = self->ready; queue != NULL; queue = queue->next_ready)
+    n_ready++;
+  while (n_ready-- > 0 && self->ready != NULL)
     {
       VhostQueue *queue = pop_ready (self);
-      gboolean was_last = queue == last;
 
       if (vhost_queue_serve (queue))
         vhost_worker_link_ready (self, queue);
-      if (was_last)
-        break;
     }
   for (guint i = 0; i < ROUNDS_OF_IO && vhost_io_has_work (&self->io); i++)
     {
@@ -136,6 +134,7 @@ vhost_worker_run_pass (VhostWorker *self)
       vhost_io_reap (&self->io);
     }
   flush_dirty (self);
+  self->in_pass = FALSE;
 }
 
 static gboolean
@@ -232,7 +231,12 @@ take_events (VhostWorker *self, gint64 timeout_us)
       if (queue == NULL)
         continue;
       if (!queue->kick_is_eventfd && !vhost_fd_drain (queue->kick_fd))
-        self->waiter->ops->remove (self->waiter, queue->kick_fd, queue->waiter_id);
+        {
+          /* Ready for ever and never read empty: as good as none (V40). */
+          self->waiter->ops->remove (self->waiter, queue->kick_fd, queue->waiter_id);
+          vhost_fd_clear (&queue->kick_fd);
+          self->n_polled++;
+        }
       vhost_queue_count (&queue->counters.kicks, 1);
       vhost_worker_link_ready (self, queue);
     }
@@ -280,12 +284,17 @@ worker_poll (GPollFD *fds, guint n_fds, gint timeout_ms)
   gint64 deadline;
   gboolean glib_ready = FALSE;
 
-  /* A handler iterates the context: GLib's descriptors only, on this call's own array. Rings wait
-   * for the handler. */
+  /* A handler within a pass iterates the context: GLib's descriptors only, rings wait for the
+   * handler. GLib has used the outer call's array for this one, and its sources may be others now:
+   * the outer call must end. */
   if (self->in_poll)
-    return vhost_waiter_poll_glib (fds, n_fds, timeout_ms);
+    {
+      self->nested = TRUE;
+      return vhost_waiter_poll_glib (fds, n_fds, timeout_ms);
+    }
 
   self->in_poll = TRUE;
+  self->nested = FALSE;
   for (guint i = 0; i < n_fds; i++)
     fds[i].revents = 0;
   self->waiter->ops->set_glib_fds (self->waiter, fds, n_fds);
@@ -295,16 +304,22 @@ worker_poll (GPollFD *fds, guint n_fds, gint timeout_ms)
   do
     {
       vhost_mailbox_run (&self->mailbox);
-      if (self->quit)
+      if (self->quit || self->nested)
         break;
       vhost_worker_run_pass (self);
+      if (self->nested)
+        break;
       glib_ready = wait_for_events (self, deadline);
       vhost_io_reap (&self->io);
     }
-  while (!glib_ready && (deadline == G_MAXINT64 || g_get_monotonic_time () < deadline));
+  while (!glib_ready && !self->nested
+         && (deadline == G_MAXINT64 || g_get_monotonic_time () < deadline));
   self->in_poll = FALSE;
 
-  if (!glib_ready)
+  if (self->nested)
+    for (guint i = 0; i < n_fds; i++)
+      fds[i].revents = 0;
+  if (!glib_ready || self->nested)
     return 0;
   {
     gint n = 0;
@@ -315,9 +330,33 @@ worker_poll (GPollFD *fds, guint n_fds, gint timeout_ms)
   }
 }
 
+static gboolean
+dispatch_nothing (GSource *source, GSourceFunc callback, gpointer data)
+{
+  return G_SOURCE_REMOVE;
+}
+
+/* GLib keeps one array for its polls, enlarges it by freeing the old one, and uses it in a nested
+ * iteration as well, while the outer poll function still holds it. So it is made large enough for
+ * good before ours is in place: by a source with that many descriptors, which need not exist. */
+static void
+enlarge_poll_array (GMainContext *context)
+{
+  static GSourceFuncs nothing = { .dispatch = dispatch_nothing };
+  GSource *source = g_source_new (&nothing, sizeof (GSource));
+
+  for (guint i = 0; i < MAX_GLIB_FDS; i++)
+    g_source_add_unix_fd (source, G_MAXINT / 2 + (int) i, 0);
+  g_source_attach (source, context);
+  g_main_context_iteration (context, FALSE);
+  g_source_destroy (source);
+  g_source_unref (source);
+}
+
 void
 vhost_worker_loop_bind (VhostWorker *self)
 {
+  enlarge_poll_array (self->context);
   current_worker = self;
   self->poll_us = 0;
   g_main_context_set_poll_func (self->context, worker_poll);

@@ -39,5 +39,7 @@ gboolean vhost_worker_take_kick_fd (VhostWorker *self, VhostQueue *queue, int fd
 /* Thread: worker. As if kicked: serve the queue in the next pass. */
 void vhost_worker_kick_queue (VhostWorker *self, VhostQueue *queue);
 
+/* Thread: worker. TRUE: within a pass, so a handler iterates the context. */
+gboolean vhost_worker_is_in_pass (VhostWorker *self);
 /* Thread: worker, for VhostKickSource: run the ready and dirty queues once. */
 void vhost_worker_run_pass (VhostWorker *self);

@@ -203,7 +203,7 @@ thread_main (gpointer data)
        && self->waiter->ops->add (self->waiter, self->mailbox.wake_fd, TRUE, 0, &start->error);
   if (ok)
     {
-      vhost_io_init (&self->io, &self->mailbox,
+      vhost_io_init (&self->io, self->context, &self->mailbox,
                      self->waiter_kind == VHOST_WAITER_URING ? self->waiter : NULL);
       g_main_context_push_thread_default (self->context);
       vhost_worker_loop_bind (self);
@@ -216,9 +216,11 @@ thread_main (gpointer data)
         self->started (self, self->hook_data);
       while (!self->quit)
         g_main_context_iteration (self->context, TRUE);
-      finish_io (self);
+      /* First the back-end, which may have something to cancel. */
       if (self->stopped != NULL)
         self->stopped (self, self->hook_data);
+      vhost_io_cancel_polls (&self->io);
+      finish_io (self);
       vhost_io_clear (&self->io);
       g_main_context_pop_thread_default (self->context);
     }
@@ -282,8 +284,11 @@ inline_has_work (VhostWorker *self)
 static gboolean
 inline_prepare (GSource *source, gint *timeout)
 {
+  VhostWorker *self = ((InlineSource *) source)->worker;
+
   *timeout = -1;
-  return inline_has_work (((InlineSource *) source)->worker);
+  /* A handler within a pass iterates the context: everything waits until it is through. */
+  return !self->in_pass && inline_has_work (self);
 }
 
 static gboolean
@@ -291,7 +296,8 @@ inline_check (GSource *source)
 {
   InlineSource *self = (InlineSource *) source;
 
-  return inline_has_work (self->worker) || g_source_query_unix_fd (source, self->tag) != 0;
+  return !self->worker->in_pass
+         && (inline_has_work (self->worker) || g_source_query_unix_fd (source, self->tag) != 0);
 }
 
 static gboolean
@@ -299,6 +305,7 @@ inline_dispatch (GSource *source, GSourceFunc callback, gpointer data)
 {
   VhostWorker *self = ((InlineSource *) source)->worker;
 
+  self->thread_id = pthread_self (); /* whoever runs the context */
   vhost_fd_drain (self->mailbox.wake_fd);
   /* A post takes the flag away, so it is set again before each look at the list. Partner: the
    * exchange in vhost_mailbox_post (). */
@@ -328,7 +335,7 @@ vhost_worker_new_inline (GMainContext *context, GError **error)
   atomic_store (&self->mailbox.sleeping, TRUE);
   self->context
       = context != NULL ? g_main_context_ref (context) : g_main_context_ref_thread_default ();
-  vhost_io_init (&self->io, &self->mailbox, NULL);
+  vhost_io_init (&self->io, self->context, &self->mailbox, NULL);
   self->source = g_source_new (&inline_funcs, sizeof (InlineSource));
   ((InlineSource *) self->source)->worker = self;
   g_source_set_static_name (self->source, "vhost-worker");
@@ -359,6 +366,7 @@ vhost_worker_stop (VhostWorker *self)
 
   if (self->source != NULL)
     {
+      vhost_io_cancel_polls (&self->io);
       while (self->io.outstanding > 0 || vhost_io_has_work (&self->io)
              || !vhost_mailbox_is_empty (&self->mailbox))
         {
@@ -369,6 +377,7 @@ vhost_worker_stop (VhostWorker *self)
           if (self->io.outstanding > 0)
             poll (&fd, 1, -1);
           vhost_fd_drain (self->mailbox.wake_fd);
+          atomic_store (&self->mailbox.sleeping, TRUE); /* as inline_dispatch () does */
           vhost_mailbox_run (&self->mailbox);
         }
       vhost_io_clear (&self->io);
@@ -584,6 +593,12 @@ vhost_worker_take_kick_fd (VhostWorker *self, VhostQueue *queue, int fd, GError 
   /* A kick on the old one may have been missed in between. */
   vhost_worker_link_ready (self, queue);
   return TRUE;
+}
+
+gboolean
+vhost_worker_is_in_pass (VhostWorker *self)
+{
+  return self->in_pass;
 }
 
 void

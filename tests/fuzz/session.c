@@ -5,6 +5,7 @@
  *
  * The input is a list of records {u8 what, u8 request, u8 flags, u8 fds, u8 n, n bytes}: a
  * well-framed message, raw bytes, or bytes for the guest's memory with a kick. */
+#include "vhost-fd-private.h"
 #include "vhost-session-private.h"
 #include "vhost-worker-loop-private.h"
 
@@ -108,6 +109,8 @@ set_up (void)
   memory = mmap (NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
   kick_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   null_fd = open ("/dev/null", O_RDWR | O_CLOEXEC);
+  /* The context opens its own descriptor now. */
+  g_main_context_iteration (NULL, FALSE);
 }
 
 static void
@@ -206,12 +209,14 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   VhostWorker *worker;
   VhostSession *session;
   gboolean closed = FALSE;
+  guint free_fds;
   int fds[2];
   GError *error = NULL;
 
   if (memory == NULL)
     set_up ();
   reset ();
+  free_fds = vhost_fd_count_free ();
   if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0)
     return 0;
   backend = g_object_new (FUZZ_TYPE_BACKEND, "num-queues", 4, NULL);
@@ -268,5 +273,6 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   while (g_main_context_iteration (NULL, FALSE))
     ;
   g_assert_finalize_object (backend);
+  g_assert_cmpuint (vhost_fd_count_free (), ==, free_fds);
   return 0;
 }
