@@ -13,6 +13,7 @@ typedef struct
   VhostQueueSetup setup;
   GPtrArray *held; /* chains that the back-end keeps */
   gboolean hold;
+  gboolean lazy; /* takes nothing */
   guint processed;
   guint woken;
 } Fixture;
@@ -23,7 +24,7 @@ process (VhostQueue *queue, gpointer owner)
   Fixture *f = owner;
   VhostChain *chain;
 
-  while ((chain = vhost_queue_pop (queue)) != NULL)
+  while (!f->lazy && (chain = vhost_queue_pop (queue)) != NULL)
     {
       f->processed++;
       if (f->hold)
@@ -431,6 +432,124 @@ kicks_are_wanted_only_when_asked_for (Fixture *f, gconstpointer data)
 }
 
 static void
+what_a_back_end_leaves_is_no_news (Fixture *f, gconstpointer data)
+{
+  guint16 *event = (guint16 *) hand_at (&f->hand, HAND_USED) + 2 + 4 * 8;
+
+  f->lazy = TRUE;
+  offer (f, 3);
+  g_assert_true (vhost_queue_has_available (f->queue));
+  g_assert_false (vhost_queue_serve (f->queue));
+  g_assert_false (vhost_queue_has_available (f->queue));
+  g_assert_false (vhost_queue_kicks_on (f->queue));
+  g_assert_cmpuint (*event, ==, 3); /* a kick for the next one, please */
+  offer (f, 1);
+  g_assert_true (vhost_queue_has_available (f->queue));
+  f->lazy = FALSE;
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->processed, ==, 4);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 4);
+}
+
+static void
+V8_one_more_than_all_heads_breaks_the_ring (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  offer (f, 8);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->held->len, ==, 8);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->hand.errors, ==, 0);
+  hand_offer (&f->hand, 0);
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+  g_assert_false (vhost_queue_has_available (f->queue));
+  complete_held (f);
+}
+
+/* Chains of 1024 descriptors until the queue's budget for them is used up. */
+static void
+starve (Fixture *f)
+{
+  HandDesc *table = hand_at (&f->hand, HAND_DATA + 0x10000);
+
+  for (guint i = 0; i < 1024; i++)
+    table[i] = (HandDesc){ HAND_DATA + i, 1, 2 | (i < 1023 ? 1 : 0), i + 1 };
+  f->hold = TRUE;
+  for (guint i = 0; i < 100; i++)
+    {
+      hand_desc (&f->hand, i, HAND_DATA + 0x10000, 1024 * 16, 4, 0);
+      hand_offer (&f->hand, i);
+    }
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->held->len, >, 10);
+  g_assert_cmpuint (f->held->len, <, 100);
+}
+
+static void
+a_starved_queue_waits_for_a_completion (Fixture *f, gconstpointer data)
+{
+  starve (f);
+  g_assert_false (vhost_queue_has_available (f->queue));
+  g_assert_false (vhost_queue_kicks_on (f->queue));
+  while (f->processed < 100 || f->held->len > 0)
+    {
+      guint before = f->woken;
+
+      complete_held (f);
+      g_assert_cmpuint (f->woken, >, before);
+      vhost_queue_serve (f->queue);
+    }
+  vhost_queue_flush (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 100);
+}
+
+static void
+a_starved_queue_that_is_abandoned_wakes_nobody (Fixture *f, gconstpointer data)
+{
+  VhostQueue *queue = f->queue;
+  guint woken;
+
+  starve (f);
+  vhost_queue_abandon (queue);
+  g_object_add_weak_pointer (G_OBJECT (queue), (gpointer *) &queue);
+  g_object_unref (f->queue);
+  woken = f->woken;
+  complete_held (f);
+  g_assert_null (queue);
+  g_assert_cmpuint (f->woken, ==, woken);          /* it is gone: nothing may be linked to it */
+  f->queue = vhost_queue_new (0, 8, 0, &hooks, f); /* for the tear-down */
+}
+
+static void
+an_abandoned_queue_shows_what_had_ended (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  offer (f, 4);
+  vhost_queue_serve (f->queue);
+  for (guint i = 0; i < 3; i++)
+    vhost_chain_complete (g_ptr_array_steal_index (f->held, 0), 1);
+  vhost_queue_abandon (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 3);
+  complete_held (f);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 3);
+}
+
+static void
+V23_a_used_length_is_never_above_the_room (Fixture *f, gconstpointer data)
+{
+  guint32 id, len;
+
+  f->hold = TRUE;
+  offer (f, 1);
+  vhost_queue_serve (f->queue);
+  vhost_chain_complete (g_ptr_array_steal_index (f->held, 0), 100000);
+  vhost_queue_flush (f->queue);
+  hand_used (&f->hand, 0, &id, &len);
+  g_assert_cmpuint (len, ==, 512);
+}
+
+static void
 a_ring_of_32768_is_served (Fixture *f, gconstpointer data)
 {
   tear_down (f, NULL);
@@ -478,5 +597,11 @@ main (int argc, char **argv)
   ADD (memory_that_shrank_ends_the_session_not_the_process, set_up);
   ADD (kicks_are_wanted_only_when_asked_for, set_up);
   ADD (a_ring_of_32768_is_served, set_up);
+  ADD (what_a_back_end_leaves_is_no_news, set_up);
+  ADD (V8_one_more_than_all_heads_breaks_the_ring, set_up);
+  ADD (V23_a_used_length_is_never_above_the_room, set_up);
+  ADD (a_starved_queue_waits_for_a_completion, set_up_large);
+  ADD (a_starved_queue_that_is_abandoned_wakes_nobody, set_up_large);
+  ADD (an_abandoned_queue_shows_what_had_ended, set_up);
   return g_test_run ();
 }

@@ -24,6 +24,8 @@ typedef struct
   _Atomic (gboolean) attach; /* attach an idle source to the own context from within a pass */
   _Atomic (gboolean) nest;   /* iterate the context from within a pass */
   guint attached_ran;
+  guint n_timers; /* so many are attached before a nested iteration */
+  guint timers_ran;
   guint ticks;
   _Atomic (gboolean) hold;
   VhostChain *held;
@@ -80,6 +82,13 @@ note_attached (gpointer data)
   return G_SOURCE_REMOVE;
 }
 
+static gboolean
+note_timer (gpointer data)
+{
+  __atomic_fetch_add (&((Fixture *) data)->timers_ran, 1, __ATOMIC_SEQ_CST);
+  return G_SOURCE_REMOVE;
+}
+
 static void
 process (VhostQueue *queue, gpointer owner)
 {
@@ -98,6 +107,15 @@ process (VhostQueue *queue, gpointer owner)
   if (f->nest)
     {
       f->nest = FALSE;
+      for (guint i = 0; i < f->n_timers; i++)
+        {
+          GSource *timer = g_timeout_source_new (20);
+
+          g_source_add_unix_fd (timer, f->call_fd, G_IO_IN);
+          g_source_set_callback (timer, note_timer, f, NULL);
+          g_source_attach (timer, vhost_worker_get_context (f->worker));
+          g_source_unref (timer);
+        }
       g_main_context_iteration (vhost_worker_get_context (f->worker), FALSE);
     }
   while ((chain = vhost_queue_pop (queue)) != NULL)
@@ -324,6 +342,21 @@ a_back_end_may_iterate_the_context (Fixture *f, gconstpointer data)
 }
 
 static void
+sources_of_a_nested_iteration_are_not_lost (Fixture *f, gconstpointer data)
+{
+  if (f->worker == NULL)
+    return;
+  f->n_timers = 50;
+  f->nest = TRUE;
+  hand_offer (&f->hand, 0);
+  kick (f);
+  WAIT_FOR (f, __atomic_load_n (&f->timers_ran, __ATOMIC_SEQ_CST) == 50);
+  hand_offer (&f->hand, 1);
+  kick (f);
+  WAIT_FOR (f, hand_used_index (&f->hand) == 2);
+}
+
+static void
 a_completion_on_another_thread_is_published (Fixture *f, gconstpointer data)
 {
   VhostChain *chain;
@@ -453,6 +486,7 @@ main (int argc, char **argv)
   ADD (a_flooded_queue_starves_no_timer_and_no_command);
   ADD (a_source_attached_within_a_pass_runs);
   ADD (a_back_end_may_iterate_the_context);
+  ADD (sources_of_a_nested_iteration_are_not_lost);
   ADD (a_completion_on_another_thread_is_published);
   ADD (a_kick_descriptor_can_be_replaced_by_a_pipe);
   ADD (V40_a_ring_without_a_kick_descriptor_is_polled);
