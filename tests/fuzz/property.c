@@ -209,13 +209,15 @@ try_settings (char *text)
     {
       g_autoptr (GError) error = NULL;
       char *equals = strchr (lines[i], '=');
+      gboolean ok;
 
       /* Whoever reads the lines has looked that they are text; the values he passes on as they are.
        */
       if (equals == NULL || !g_utf8_validate (lines[i], equals - lines[i], NULL))
         continue;
       *equals = '\0';
-      check_error (vhost_property_set_add (set, lines[i], equals + 1, &error), error);
+      ok = vhost_property_set_add (set, lines[i], equals + 1, &error);
+      check_error (ok, error);
     }
   object = vhost_property_set_build (set);
   g_assert_true (FUZZ_IS_THING (object));
@@ -232,11 +234,13 @@ try_options (char *text)
   g_auto (GStrv) args = g_strsplit (line, "\n", 16);
   g_autoptr (GError) error = NULL;
   g_autoptr (GObject) object = NULL;
+  gboolean ok;
 
   vhost_property_set_add_options (set, group, G_TYPE_INVALID);
   g_option_context_set_main_group (context, group);
   g_option_context_set_help_enabled (context, FALSE);
-  check_error (g_option_context_parse_strv (context, &args, &error), error);
+  ok = g_option_context_parse_strv (context, &args, &error);
+  check_error (ok, error);
   object = vhost_property_set_build (set);
   g_assert_true (FUZZ_IS_THING (object));
 }
