@@ -23,7 +23,8 @@ struct _VhostWorker
   gpointer hook_data;
 
   /* The thread's own from here on */
-  pthread_t thread_id;
+  /* Read by any; an inline worker goes along when its context moves to another thread */
+  _Atomic (pthread_t) thread_id;
   VhostWaiter *waiter; /* (owned) (nullable): NULL for an inline worker */
   VhostIo io;
   gboolean quit;

@@ -251,7 +251,11 @@ wait_for_events (VhostWorker *self, gint64 deadline)
   gboolean glib_ready;
 
   if (has_work (self))
-    return take_events (self, 0);
+    {
+      /* Kicks are off while we are awake: a queue beside a busy one has no other way to be seen. */
+      look (self);
+      return take_events (self, 0);
+    }
 
   start = now = g_get_monotonic_time ();
   if (now >= deadline)

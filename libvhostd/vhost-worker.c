@@ -110,6 +110,14 @@ vhost_worker_init (VhostWorker *self)
   pthread_mutex_init (&self->ended_lock, NULL);
 }
 
+/* The worker's thread is the calling one. relaxed: who is not on it has nothing to do with what it
+ * guards. */
+static void
+bind_thread (VhostWorker *self)
+{
+  atomic_store_explicit (&self->thread_id, pthread_self (), memory_order_relaxed);
+}
+
 /* ---- the thread */
 
 typedef struct
@@ -197,7 +205,7 @@ thread_main (gpointer data)
   gboolean ok;
 
   block_signals ();
-  self->thread_id = pthread_self ();
+  bind_thread (self);
   self->waiter = make_waiter (start->wanted, &self->waiter_kind, &start->error);
   ok = self->waiter != NULL
        && self->waiter->ops->add (self->waiter, self->mailbox.wake_fd, TRUE, 0, &start->error);
@@ -305,7 +313,7 @@ inline_dispatch (GSource *source, GSourceFunc callback, gpointer data)
 {
   VhostWorker *self = ((InlineSource *) source)->worker;
 
-  self->thread_id = pthread_self (); /* whoever runs the context */
+  bind_thread (self);
   vhost_fd_drain (self->mailbox.wake_fd);
   /* A post takes the flag away, so it is set again before each look at the list. Partner: the
    * exchange in vhost_mailbox_post (). */
@@ -328,7 +336,7 @@ vhost_worker_new_inline (GMainContext *context, GError **error)
 
   self->name = g_strdup ("inline");
   self->waiter_kind = VHOST_WAITER_EPOLL; /* GLib's poll, to be exact */
-  self->thread_id = pthread_self ();
+  bind_thread (self);
   if (!vhost_mailbox_init (&self->mailbox, error))
     return NULL;
   /* A post must write the descriptor: we do not know when the context sleeps. */
@@ -432,7 +440,8 @@ vhost_worker_wake_queue (VhostQueue *queue)
 {
   VhostWorker *self = worker_of (queue);
 
-  if (!pthread_equal (self->thread_id, pthread_self ()))
+  if (!pthread_equal (atomic_load_explicit (&self->thread_id, memory_order_relaxed),
+                      pthread_self ()))
     {
       vhost_worker_post (self, &queue->remote_task);
       return;

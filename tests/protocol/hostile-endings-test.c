@@ -346,7 +346,8 @@ assert_gone_in_flight (guint request, gconstpointer payload, gsize size)
     }
   g_clear_object (&h.attacker);
   hostile_assert_witness (&h);
-  /* The session waits for its requests. */
+  /* The session waits for its requests, and does nothing else. */
+  hostile_assert_no_spin ();
   g_assert_cmpuint (raw_count_sessions (h.device), ==, 2);
   echo_backend_release (h.backend, TRUE);
   hostile_end (&h);
