@@ -71,6 +71,7 @@ typedef struct
   dev_t bound_dev;
   ino_t bound_ino;
   GSocketService *service; /* (owned) (nullable): accepts on the listening socket */
+  gboolean accepting;      /* a connection is on its way through the service */
   GSource *watch;          /* (owned) (nullable): the gate before it */
   GSource *timer;          /* (owned) (nullable): wait before the next accept or connect */
   GSource *finish;         /* (owned) (nullable): the last step of stopping */

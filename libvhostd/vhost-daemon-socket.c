@@ -8,10 +8,9 @@
  * leave both alone. While no slot is free the socket is not watched: further front-ends wait in the
  * kernel's queue. The same happens when descriptors run out, with a timer to look again.
  *
- * A GSocketService accepts, but it is let loose for one connection at a time: left running, it
- * would try again at once and for ever when accepting fails for want of descriptors. So a source of
- * ours watches the listening socket, looks whether there is room and starts the service; the
- * connection stops it again. */
+ * A GSocketService holds the listening socket, but it is never let loose: running, it tries again
+ * at once and for ever when accepting fails for want of descriptors. So a source of ours watches
+ * the socket, looks whether there is room, and has the service accept one connection. */
 #include "config.h"
 
 #include "vhost-daemon.h"
@@ -32,7 +31,6 @@
 
 #define RETRY_FD_MS 100 /* between two looks whether descriptors are free again */
 #define MIN_FREE_FDS 4  /* an accepted connection takes two for a moment */
-#define LOOSE_MS 10     /* how long the service may try to accept one connection */
 
 /* Thread: control. */
 static gboolean
@@ -49,8 +47,6 @@ void
 vhost_daemon_unwatch (VhostDaemonPrivate *priv)
 {
   vhost_daemon_clear_source (&priv->watch);
-  if (priv->service != NULL)
-    g_socket_service_stop (priv->service);
 }
 
 /* Nobody is let in and nothing is tried for @ms. */
@@ -216,28 +212,40 @@ vhost_daemon_short_of_fds (VhostDaemon *self, gboolean refused)
   return TRUE;
 }
 
-/* GSocketService::incoming. Thread: control. */
-static gboolean
-vhost_daemon_on_incoming (GSocketService *service, GSocketConnection *connection, GObject *source,
-                          gpointer data)
+/* What the service accepted. Thread: control. */
+static void
+vhost_daemon_on_accepted (GObject *listener, GAsyncResult *result, gpointer data)
 {
-  g_autoptr (VhostDaemon) self = g_object_ref (data);
+  g_autoptr (VhostDaemon) self = data; /* of vhost_daemon_on_knock () */
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
   g_autoptr (GError) error = NULL;
+  g_autoptr (GSocket) socket
+      = g_socket_listener_accept_socket_finish (G_SOCKET_LISTENER (listener), result, NULL, &error);
   VhostDaemonSlot *slot;
   int fd;
 
-  g_socket_service_stop (service);
-  vhost_daemon_clear_source (&priv->timer);
+  priv->accepting = FALSE;
   if (!vhost_daemon_is_open (self))
-    return TRUE;
+    return;
+  if (socket == NULL)
+    {
+      if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_TOO_MANY_OPEN_FILES))
+        vhost_daemon_short_of_fds (self, TRUE);
+      else
+        {
+          vhost_warn_limited ("%s: cannot accept a connection: %s", vhost_daemon_get_label (priv),
+                              error->message);
+          vhost_daemon_pause (self, RETRY_FD_MS);
+        }
+      return;
+    }
   /* The session wants the descriptor alone, without GSocket's buffers and rules. */
-  fd = fcntl (g_socket_get_fd (g_socket_connection_get_socket (connection)), F_DUPFD_CLOEXEC, 3);
-  g_io_stream_close (G_IO_STREAM (connection), NULL, NULL);
+  fd = fcntl (g_socket_get_fd (socket), F_DUPFD_CLOEXEC, 3);
+  g_socket_close (socket, NULL);
   if (fd == -1)
     {
       vhost_daemon_short_of_fds (self, TRUE);
-      return TRUE;
+      return;
     }
   priv->short_of_fds = FALSE;
   slot = vhost_daemon_get_free_slot (self, &error);
@@ -249,7 +257,6 @@ vhost_daemon_on_incoming (GSocketService *service, GSocketConnection *connection
     vhost_warn_limited ("%s: cannot serve a front-end: %s", vhost_daemon_get_label (priv),
                         error->message);
   vhost_daemon_advance (self);
-  return TRUE;
 }
 
 static gboolean
@@ -273,18 +280,8 @@ vhost_daemon_make_service (VhostDaemon *self, GError **error)
   g_socket_service_stop (service);
   if (!g_socket_listener_add_socket (G_SOCKET_LISTENER (service), socket, NULL, error))
     return FALSE;
-  g_signal_connect (service, "incoming", G_CALLBACK (vhost_daemon_on_incoming), self);
   priv->service = g_steal_pointer (&service);
   return TRUE;
-}
-
-/* Thread: control. The service has not accepted the connection that was there: whatever the reason
- * is, it must not try on without a pause. */
-static gboolean
-vhost_daemon_on_loose (gpointer data)
-{
-  vhost_daemon_pause (data, RETRY_FD_MS);
-  return G_SOURCE_REMOVE;
 }
 
 /* Thread: control. Somebody wants in: is there room? */
@@ -315,11 +312,11 @@ vhost_daemon_on_knock (int listen_fd, GIOCondition condition, gpointer data)
     }
   vhost_daemon_clear_source (&priv->watch);
   priv->accept_attempts++;
-  vhost_daemon_clear_source (&priv->timer);
-  priv->timer = vhost_daemon_attach (self, g_timeout_source_new (LOOSE_MS), vhost_daemon_on_loose);
+  priv->accepting = TRUE;
   /* The service attaches itself to the thread's default context. */
   g_main_context_push_thread_default (priv->context);
-  g_socket_service_start (priv->service);
+  g_socket_listener_accept_socket_async (G_SOCKET_LISTENER (priv->service), NULL,
+                                         vhost_daemon_on_accepted, g_object_ref (self));
   g_main_context_pop_thread_default (priv->context);
   return G_SOURCE_CONTINUE;
 }
@@ -381,8 +378,7 @@ vhost_daemon_advance (VhostDaemon *self)
                   && (n_sessions < priv->slots->len || !priv->no_more_backends);
   if (!room)
     vhost_daemon_unwatch (priv);
-  if (listens && room && priv->watch == NULL
-      && (priv->service == NULL || !g_socket_service_is_active (priv->service)))
+  if (listens && room && priv->watch == NULL && !priv->accepting)
     {
       priv->watch = g_unix_fd_source_new (priv->listen_fd, G_IO_IN);
       vhost_daemon_attach (self, priv->watch, G_SOURCE_FUNC (vhost_daemon_on_knock));

@@ -61,7 +61,7 @@ test_one_after_another (void)
       live_device_assert_echo (frontend, 0, "another one");
     }
   LIVE_WAIT_FOR (raw_count_sessions (device) == 0);
-  LIVE_WAIT_FOR (live_count_fds () == n_fds);
+  LIVE_WAIT_FOR (live_count_fds () <= n_fds);
   after = echo_backend_get_calls (backend);
   g_assert_cmpuint (after.starts, ==, 1);
   g_assert_cmpuint (after.activates - before.activates, ==, 20);
@@ -329,7 +329,7 @@ test_start_again (void)
     }
   live_device_assert_alive (device);
   LIVE_WAIT_FOR (raw_count_sessions (device) == 0);
-  LIVE_WAIT_FOR (live_count_fds () == n_fds);
+  LIVE_WAIT_FOR (live_count_fds () <= n_fds);
   g_assert_cmpuint (echo_backend_get_calls (backend).starts, ==, 4);
   g_assert_cmpuint (echo_backend_get_calls (backend).stops, ==, 3);
   live_device_free (device);

@@ -31,7 +31,7 @@ hostile_begin_with (Hostile *self, guint workers, guint drain_timeout)
   self->attacker = live_device_connect (self->device);
   self->witness = live_device_connect_queues (self->device, 1, 16);
   hostile_disconnect (self);
-  self->n_fds = live_count_fds ();
+  self->n_fds = raw_count_settled_fds ();
   hostile_reconnect (self, TRUE);
 }
 
@@ -61,6 +61,8 @@ hostile_assert_witness (Hostile *self)
 {
   live_device_assert_echo (self->witness, 0, "the witness");
   raw_assert_in_step (self->witness);
+  /* One more round of the daemon's context: now everybody's bytes of before have been read. */
+  raw_count_sessions (self->device);
 }
 
 void
@@ -68,7 +70,7 @@ hostile_end (Hostile *self)
 {
   hostile_disconnect (self);
   hostile_assert_witness (self);
-  LIVE_WAIT_FOR (live_count_fds () == self->n_fds);
+  LIVE_WAIT_FOR (live_count_fds () <= self->n_fds);
   live_device_assert_alive (self->device);
   g_clear_object (&self->witness);
   live_device_free (self->device);

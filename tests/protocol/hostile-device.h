@@ -30,7 +30,7 @@ void hostile_end (Hostile *self);
 void hostile_reconnect (Hostile *self, gboolean rings);
 /* The attacker goes, and its session ends. */
 void hostile_disconnect (Hostile *self);
-/* The witness is served. */
+/* The witness is served, and what the attacker sent before has been read. */
 void hostile_assert_witness (Hostile *self);
 /* A connection that has said nothing yet. */
 int hostile_connect (Hostile *self);

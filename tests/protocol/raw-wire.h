@@ -123,6 +123,8 @@ guint raw_count_sessions (LiveDevice *device);
 /* Descriptors open while nobody is connected, once everything that the daemon keeps has been made.
  */
 guint raw_count_idle_fds (LiveDevice *device);
+/* ... now that sessions have ended. */
+guint raw_count_settled_fds (void);
 /* CPU time of this process, in microseconds. */
 gint64 raw_cpu_time (void);
 
