@@ -465,7 +465,7 @@ vhost_chain_read_bytes (VhostChain *self, gsize length)
 {
   gsize n = MIN (length, self->readable_size);
   /* The driver chooses the size, up to 4 GiB: it must not end the process. */
-  guint8 *data = g_try_malloc (n);
+  guint8 *data = g_try_malloc (MAX (n, 1));
 
   if (data == NULL)
     return g_bytes_new (NULL, 0);
@@ -512,6 +512,7 @@ void
 vhost_chain_complete (VhostChain *self, gsize written)
 {
   VhostQueue *queue = self->queue;
+  VhostQueue *outer;
   VhostChain *older;
 
   g_return_if_fail (self->in_flight);
@@ -526,10 +527,13 @@ vhost_chain_complete (VhostChain *self, gsize written)
 
   /* Both ways with the exchange in vhost_queue_collect_remote (): it sees the chain, and we see its
    * end, after which remote_task may be posted again. The queue cannot go away in between: it waits
-   * for this chain. Once the chain is pushed it may be finished at any moment, so
-   * only the first of a batch, which has a wake-up to give, touches the queue again: with a
-   * reference. */
-  g_object_ref (queue);
+   * for this chain. Once the chain is pushed it may be finished at any moment, so only the first of
+   * a batch, which has a wake-up to give, touches the queue again: counted, so that its end waits
+   * for us. (A reference would make this thread the one that frees it.) Where the worker has ended,
+   * the wake-up itself can be the queue's end: then it is not ours to touch any more. */
+  outer = vhost_queue_completing;
+  vhost_queue_completing = queue;
+  atomic_fetch_add_explicit (&queue->remote_users, 1, memory_order_relaxed);
   older = atomic_load_explicit (&queue->remote, memory_order_relaxed);
   do
     self->remote_next = older;
@@ -537,5 +541,8 @@ vhost_chain_complete (VhostChain *self, gsize written)
                                                  memory_order_relaxed));
   if (older == NULL)
     queue->hooks.wake (queue);
-  g_object_unref (queue);
+  /* Release: pairs with the acquire in vhost_queue_finalize (); nothing of ours comes after it. */
+  if (vhost_queue_completing == queue)
+    atomic_fetch_sub_explicit (&queue->remote_users, 1, memory_order_release);
+  vhost_queue_completing = outer;
 }

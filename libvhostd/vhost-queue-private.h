@@ -110,6 +110,7 @@ struct _VhostQueue
   /* Completions from other threads */
   _Atomic (VhostChain *) remote; /* newest first */
   VhostTask remote_task;
+  _Atomic (guint) remote_users; /* threads that are just handing one over */
 
   /* Written by the worker, read by anyone */
   struct
@@ -148,6 +149,9 @@ void vhost_queue_finish (VhostQueue *self,
                          VhostChain *chain); /* complete () on the owner's thread */
 /* Finishes what was completed on other threads. */
 void vhost_queue_collect_remote (VhostQueue *self);
+
+/* The queue to which this thread is just handing over a completion; its end clears it. */
+extern __thread VhostQueue *vhost_queue_completing;
 
 /* Between the queue's two files. */
 void vhost_queue_map_free (VhostQueueMap *map);

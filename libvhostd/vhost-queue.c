@@ -18,6 +18,8 @@
 #include "vhost-queue-private.h"
 #include "vhost-trace-private.h"
 
+#include <sched.h>
+
 /* Overflow segments in use at once: 2 MiB of vectors. A chain alone never needs more. */
 #define SEGMENT_BUDGET (128u * 1024)
 
@@ -44,6 +46,8 @@ enum
 };
 
 static GParamSpec *properties[N_PROPS];
+
+__thread VhostQueue *vhost_queue_completing;
 
 G_DEFINE_FINAL_TYPE (VhostQueue, vhost_queue, G_TYPE_OBJECT)
 
@@ -77,6 +81,13 @@ vhost_queue_finalize (GObject *object)
 {
   VhostQueue *self = VHOST_QUEUE (object);
 
+  guint own = vhost_queue_completing == self ? 1 : 0;
+
+  /* Acquire: pairs with the release in vhost_chain_complete (), whose thread is about to leave. */
+  while (atomic_load_explicit (&self->remote_users, memory_order_acquire) > own)
+    sched_yield ();
+  if (own > 0)
+    vhost_queue_completing = NULL;
   drop_free_chains (self);
   g_free (self->free_chains);
   g_clear_pointer (&self->map, vhost_queue_map_free);

@@ -108,6 +108,16 @@ place_part (VhostRing *ring, const char *what, guint64 address, guint64 length, 
                    what, address, length);
       return FALSE;
     }
+  /* A region may begin at any byte of its file, so guest and host addresses need not be alike. */
+  if ((guintptr) *where % alignment != 0)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
+                   "the %s at guest address 0x%" G_GINT64_MODIFIER
+                   "x is not aligned to %u bytes in this process: its memory region's offset in "
+                   "its file must be",
+                   what, address, alignment);
+      return FALSE;
+    }
   return TRUE;
 }
 

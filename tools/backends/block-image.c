@@ -223,7 +223,7 @@ vhostd_block_image_open (const char *path, VhostdBlockImageFlags flags, GError *
 void
 vhostd_block_image_close (VhostdBlockImage *self)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&table_lock);
+  G_GNUC_UNUSED g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&table_lock);
 
   if (--self->n_users > 0)
     return;
@@ -308,7 +308,7 @@ refuse_busy (VhostdBlockImage *self, GError **error)
   static char *holder; /* (owned) (nullable): of a search some time ago */
   static ino_t holder_ino;
   static gint64 holder_time;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&lock);
+  G_GNUC_UNUSED g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&lock);
   gint64 now = g_get_monotonic_time ();
 
   if (holder == NULL || holder_ino != self->ino || now - holder_time > HOLDER_KEPT_US)
@@ -329,7 +329,7 @@ refuse_busy (VhostdBlockImage *self, GError **error)
 gboolean
 vhostd_block_image_lock (VhostdBlockImage *self, GError **error)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&table_lock);
+  G_GNUC_UNUSED g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&table_lock);
   struct flock lock = {
     .l_type = (self->flags & VHOSTD_BLOCK_IMAGE_READ_ONLY) ? F_RDLCK : F_WRLCK,
     .l_whence = SEEK_SET,
@@ -354,7 +354,7 @@ vhostd_block_image_lock (VhostdBlockImage *self, GError **error)
 void
 vhostd_block_image_unlock (VhostdBlockImage *self)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&table_lock);
+  G_GNUC_UNUSED g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&table_lock);
   struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
   if (--self->n_locks == 0)
