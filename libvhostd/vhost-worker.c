@@ -414,9 +414,12 @@ vhost_worker_post (VhostWorker *self, VhostTask *task)
   /* seq_cst on both sides: either the end's last run sees the task, or we see the end */
   if (G_UNLIKELY (atomic_load (&self->ended)))
     {
+      /* What runs may be the end of the last queue, which holds us. */
+      g_object_ref (self);
       pthread_mutex_lock (&self->ended_lock);
       vhost_mailbox_run (&self->mailbox);
       pthread_mutex_unlock (&self->ended_lock);
+      g_object_unref (self);
     }
 }
 
