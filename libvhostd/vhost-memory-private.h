@@ -51,7 +51,12 @@ typedef struct
   guint64 guest_address;
   guint64 size;
   guint8 *host;
+  guint access; /* VHOST_MEMORY_READ and _WRITE; both, but in an IOVA view */
 } VhostMemorySlot;
+
+/* What the device may do there. The values are those of the IOTLB messages. */
+#define VHOST_MEMORY_READ 1u
+#define VHOST_MEMORY_WRITE 2u
 
 /* Two last hits. One per queue (one thread); cleared when the map changes. */
 typedef struct
@@ -68,6 +73,9 @@ struct _VhostMemory
   VhostMemoryMapping **mappings; /* same order, a reference each */
   VhostMemoryMapping **unsealed; /* those of them that can be poisoned: often none */
   guint n_unsealed;
+  gboolean is_view; /* addresses are IOVAs: what is not found is a miss, not a mistake (I1). n_slots
+                       and n_regions differ then, `mappings` are those of the regions */
+  guint n_slots;
 };
 
 VhostMemory *vhost_memory_new_empty (void);
@@ -88,6 +96,10 @@ VhostMemory *vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo
 
 /* User address (an opaque value) to guest address; the whole range must lie in one region. */
 gboolean vhost_memory_user_to_guest (VhostMemory *self, guint64 user_address, guint64 length,
+                                     guint64 *guest_address);
+
+/* The place of a byte of this process in the guest's memory; works on views too. */
+gboolean vhost_memory_host_to_guest (VhostMemory *self, const void *host, guint64 length,
                                      guint64 *guest_address);
 
 /* TRUE: a region's file shrank under us; the session must end. */

@@ -88,6 +88,7 @@ memory_new_take_mappings (VhostMemoryMapping *const *mappings, guint n)
 
   vhost_reference_init (&self->ref_count);
   self->n_regions = n;
+  self->n_slots = n;
   self->keys = g_new (guint64, n);
   self->slots = g_new (VhostMemorySlot, n);
   self->mappings = g_new (VhostMemoryMapping *, n);
@@ -115,6 +116,7 @@ memory_new_take_mappings (VhostMemoryMapping *const *mappings, guint n)
       self->slots[i].guest_address = self->mappings[i]->info.guest_address;
       self->slots[i].size = self->mappings[i]->info.size;
       self->slots[i].host = self->mappings[i]->host;
+      self->slots[i].access = VHOST_MEMORY_READ | VHOST_MEMORY_WRITE;
     }
   return self;
 }

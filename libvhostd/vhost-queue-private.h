@@ -25,6 +25,10 @@ typedef struct
   int kick_fd;       /* -1: polling mode. The queue takes all three on success */
   int call_fd;       /* -1: the front-end polls */
   int err_fd;
+  VhostInflight *inflight; /* (unowned) (nullable): the device's area; the start takes references */
+  VhostDirtyLog *dirty_log; /* (unowned) (nullable): LOG_ALL is on */
+  int log_fd;               /* -1: nobody wants to hear of marks (L5). Taken like the other three */
+  gboolean big_endian;      /* SET_VRING_ENDIAN; only without VERSION_1 */
 } VhostQueueSetup;
 
 /* What must travel upwards. Installed before the first start; called on the worker. */
@@ -35,6 +39,12 @@ typedef struct
   void (*error) (VhostQueue *queue, const GError *error, gpointer owner);
   /* In-band notification in place of the call descriptor; may be NULL. */
   void (*call) (VhostQueue *queue, gpointer owner);
+  /* A translation is missing (I3); the queue waits until its map changes. At most once for each
+   * address and map. May be NULL where there is no vIOMMU. */
+  void (*miss) (VhostQueue *queue, guint64 iova, guint access, gpointer owner);
+  /* The requests in flight are about to be waited for: a back-end that parks some should end them
+   * now, or hand them back (vhost_chain_hand_back ()). May be NULL. */
+  void (*stopping) (VhostQueue *queue, gpointer owner);
   /* From the worker: a chain was completed on another thread, or a queue outside a pass became
    * dirty. Thread: any. */
   void (*wake) (VhostQueue *queue);
@@ -127,8 +137,9 @@ VhostQueue *vhost_queue_new (guint index, guint max_size, gsize chain_data_size,
  * changed and the descriptors are still the caller's. */
 gboolean vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *memory,
                             GError **error);
-/* Takes no new requests; @stopped runs once nothing is in flight (perhaps within the call). */
-void vhost_queue_stop (VhostQueue *self, VhostTask *stopped);
+/* Takes no new requests; @stopped runs once nothing is in flight (perhaps within the call).
+ * @suspend (bit 20): what a back-end hands back stays recorded as in flight. */
+void vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped);
 /* SET_VRING_BASE's format. Valid once stopped. */
 guint32 vhost_queue_get_base (VhostQueue *self);
 void vhost_queue_set_enabled (VhostQueue *self, gboolean enabled);
@@ -137,6 +148,15 @@ void vhost_queue_set_enabled (VhostQueue *self, gboolean enabled);
 void vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *released);
 void vhost_queue_take_call_fd (VhostQueue *self, int fd);
 void vhost_queue_take_err_fd (VhostQueue *self, int fd);
+/* Dirty logging on, with another log, or off (NULL). No mark in the old log after this (L10). The
+ * log is referenced. @log_used and @log_address: VHOST_VRING_F_LOG and log_guest_addr. */
+void vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_used,
+                          guint64 log_address);
+/* -1: none (L5). */
+void vhost_queue_take_log_fd (VhostQueue *self, int fd);
+/* The front-end has answered a miss. If the address is still not in the map, the access fails:
+ * the ring breaks (I5). */
+void vhost_queue_miss_answered (VhostQueue *self, guint64 iova);
 /* The session is over and requests are still out: forget them, let go of memory as they end, touch
  * no ring. */
 void vhost_queue_abandon (VhostQueue *self);

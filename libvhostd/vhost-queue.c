@@ -290,7 +290,7 @@ vhost_queue_drained (VhostQueue *self)
 }
 
 void
-vhost_queue_stop (VhostQueue *self, VhostTask *stopped)
+vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
 {
   self->stopped = stopped;
   if (self->map == NULL)
@@ -363,6 +363,22 @@ vhost_queue_take_err_fd (VhostQueue *self, int fd)
 {
   vhost_fd_clear (&self->err_fd);
   self->err_fd = fd;
+}
+
+void
+vhost_queue_take_log_fd (VhostQueue *self, int fd)
+{
+  vhost_fd_clear (&fd);
+}
+
+void
+vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_used, guint64 log_address)
+{
+}
+
+void
+vhost_queue_miss_answered (VhostQueue *self, guint64 iova)
+{
 }
 
 void

@@ -5,6 +5,8 @@
 #pragma once
 
 #include "vhost-chain-private.h"
+#include "vhost-dirty-log-private.h"
+#include "vhost-inflight-private.h"
 
 typedef struct _VhostRing VhostRing;
 
@@ -14,13 +16,18 @@ typedef enum
   VHOST_RING_TAKEN,
   VHOST_RING_AGAIN, /* the segment budget is used up: try when requests have ended */
   VHOST_RING_VIOLATION,
+  VHOST_RING_MISS, /* a translation is missing (ring->miss_*): nothing was taken, try again when
+                      the map has changed */
 } VhostRingResult;
 
 typedef struct
 {
-  /* Translates the ring's parts in ring->memory and checks them; also after a change of the map. */
+  /* Translates the ring's parts in ring->memory and checks them; also after a change of the map.
+   * FALSE with ring->missed: a part has no translation yet (a vIOMMU), which is no fault. */
   gboolean (*place) (VhostRing *ring, GError **error);
-  /* Positions at start, from SET_VRING_BASE's number and, split, from guest memory. */
+  /* Positions at start, from SET_VRING_BASE's number and, split, from guest memory. With
+   * ring->inflight: recovers first (IF5, IF9), takes the positions from there (IF6, IF10), and the
+   * requests that are to be served again come out of pop () before new ones. */
   gboolean (*set_base) (VhostRing *ring, guint32 base, GError **error);
   guint32 (*get_base) (VhostRing *ring);
   /* Is there more than the back-end has been shown? */
@@ -29,6 +36,7 @@ typedef struct
   guint32 (*look) (VhostRing *ring);
   void (*leave) (VhostRing *ring, guint32 looked);
   VhostRingResult (*pop) (VhostRing *ring, VhostChain *chain, GError **error);
+  /* Under IN_ORDER what ends early waits inside until everything before it has ended (V27). */
   void (*push) (VhostRing *ring, VhostChain *chain, guint32 length);
   /* Makes pushed entries visible; whether the driver must be called is for publish () to say,
    * later. */
@@ -51,6 +59,20 @@ struct _VhostRing
   guint32 size;
   gboolean event_idx;
   gboolean indirect;
+  gboolean in_order;
+  gboolean notify_on_empty;
+  VhostInflightRegion *inflight; /* (owned) (nullable) */
+  guint n_resubmit;              /* requests that pop () has still to serve again */
+
+  /* Writes to the ring itself are marked here (L2, L8, L12, L13). */
+  VhostDirtyLog *log; /* (unowned) (nullable): the queue's */
+  gboolean log_used;  /* VHOST_VRING_F_LOG */
+  guint64 log_address;
+
+  /* Of the last VHOST_RING_MISS or failed place () */
+  gboolean missed;
+  guint64 miss_address;
+  guint miss_access;
 
   /* split */
   struct _VhostSplitDescriptor *descriptors;
@@ -71,6 +93,7 @@ struct _VhostRing
 };
 
 extern const VhostRingOps vhost_ring_split_ops;
+extern const VhostRingOps vhost_ring_packed_ops;
 
 /* Ring state for @size entries; frees an older one. */
 void vhost_ring_init (VhostRing *ring, const VhostRingOps *ops, guint32 size);

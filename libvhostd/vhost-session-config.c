@@ -70,7 +70,7 @@ get_offered_protocol_features (VhostSession *self)
 
   if (vhost_backend_has_config (self->backend))
     bits |= VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_CONFIG);
-  return bits;
+  return bits | vhost_session_get_device_protocol_bits (self);
 }
 
 VHOST_SESSION_HANDLER (get_features)

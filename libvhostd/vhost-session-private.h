@@ -298,3 +298,40 @@ VHOST_SESSION_HANDLER (set_status);
 VHOST_SESSION_HANDLER (get_status);
 VHOST_SESSION_HANDLER (set_backend_req_fd);
 VHOST_SESSION_HANDLER (reset_device);
+
+/* vhost-session-log.c: the dirty log */
+VHOST_SESSION_HANDLER (set_log_base);
+VHOST_SESSION_HANDLER (set_log_fd);
+
+/* vhost-session-inflight.c */
+VHOST_SESSION_HANDLER (get_inflight_fd);
+VHOST_SESSION_HANDLER (set_inflight_fd);
+
+/* vhost-session-iotlb.c: the vIOMMU */
+VHOST_SESSION_HANDLER (iotlb_msg);
+
+/* vhost-session-state.c: the device's own state */
+VHOST_SESSION_HANDLER (set_device_state_fd);
+VHOST_SESSION_HANDLER (check_device_state);
+
+/* vhost-session-postcopy.c */
+VHOST_SESSION_HANDLER (postcopy_advise);
+VHOST_SESSION_HANDLER (postcopy_listen);
+VHOST_SESSION_HANDLER (postcopy_end);
+
+/* vhost-session-object.c: shared objects and shared memory regions */
+VHOST_SESSION_HANDLER (get_shared_object);
+VHOST_SESSION_HANDLER (get_shmem_config);
+
+/* vhost-session-device.c: what only some kinds of device know */
+/* Protocol features that depend on the back-end's class: ORed into what is offered. */
+guint64 vhost_session_get_device_protocol_bits (VhostSession *self);
+VHOST_SESSION_HANDLER (send_rarp);
+VHOST_SESSION_HANDLER (net_set_mtu);
+VHOST_SESSION_HANDLER (create_crypto_session);
+VHOST_SESSION_HANDLER (close_crypto_session);
+VHOST_SESSION_HANDLER (gpu_set_socket);
+
+/* vhost-session-vring.c, of features that come late */
+VHOST_SESSION_HANDLER (set_vring_endian);
+VHOST_SESSION_HANDLER (vring_kick);

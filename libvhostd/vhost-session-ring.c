@@ -116,7 +116,7 @@ static void
 stop_run (VhostSessionCommand *command)
 {
   command->drained.run = stop_drained;
-  vhost_worker_stop_queue (command->worker, command->queue, &command->drained);
+  vhost_worker_stop_queue (command->worker, command->queue, FALSE, &command->drained);
 }
 
 /* Thread: control. */

@@ -329,3 +329,15 @@ VHOST_SESSION_HANDLER (set_vring_enable)
   vhost_session_post_enabled (self, vring, TRUE);
   return vhost_session_wait (self, vhost_session_continue_ack);
 }
+
+VHOST_SESSION_HANDLER (set_vring_endian)
+{
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "it is not offered here");
+  return VHOST_SESSION_REFUSED;
+}
+
+VHOST_SESSION_HANDLER (vring_kick)
+{
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "it is not offered here");
+  return VHOST_SESSION_REFUSED;
+}

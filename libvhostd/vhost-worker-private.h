@@ -28,7 +28,8 @@ gboolean vhost_worker_start_queue (VhostWorker *self, VhostQueue *queue,
                                    const VhostQueueSetup *setup, VhostMemory *memory,
                                    GError **error);
 /* Thread: worker. The counterpart; @stopped runs on the worker when drained. */
-void vhost_worker_stop_queue (VhostWorker *self, VhostQueue *queue, VhostTask *stopped);
+void vhost_worker_stop_queue (VhostWorker *self, VhostQueue *queue, gboolean suspend,
+                              VhostTask *stopped);
 /* Thread: worker. The session is over: vhost_queue_abandon () and out of the waiter. */
 void vhost_worker_abandon_queue (VhostWorker *self, VhostQueue *queue);
 /* VhostQueueHooks.wake: whoever makes a queue installs this one. Thread: any. */

@@ -557,7 +557,7 @@ run_drained (VhostTask *task)
 }
 
 void
-vhost_worker_stop_queue (VhostWorker *self, VhostQueue *queue, VhostTask *stopped)
+vhost_worker_stop_queue (VhostWorker *self, VhostQueue *queue, gboolean suspend, VhostTask *stopped)
 {
   forget (self, queue);
   if (queue->worker == NULL)
@@ -567,7 +567,7 @@ vhost_worker_stop_queue (VhostWorker *self, VhostQueue *queue, VhostTask *stoppe
     }
   queue->drained_next = stopped;
   queue->drained_task.run = run_drained;
-  vhost_queue_stop (queue, &queue->drained_task);
+  vhost_queue_stop (queue, suspend, &queue->drained_task);
 }
 
 void

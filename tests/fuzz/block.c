@@ -630,7 +630,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   finish_batch ();
 
   image_dirty = memcmp (image, pattern, IMAGE_SIZE) != 0;
-  vhost_worker_stop_queue (worker, queue, &stopped);
+  vhost_worker_stop_queue (worker, queue, FALSE, &stopped);
   g_assert_true (stopped.next == &stopped);
   g_object_unref (queue);
   return 0;

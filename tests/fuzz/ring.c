@@ -202,14 +202,14 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
         vhost_queue_kicks_on (queue);
       if ((what & 0xe0) == 0xe0)
         {
-          vhost_queue_stop (queue, &stopped);
+          vhost_queue_stop (queue, FALSE, &stopped);
           complete_all (&state);
           start (queue, 1u << (where & 7), features,
                  where >> 8 & 3 ? vhost_queue_get_base (queue) : where, where);
         }
     }
   vhost_queue_serve (queue);
-  vhost_queue_stop (queue, &stopped);
+  vhost_queue_stop (queue, FALSE, &stopped);
   complete_all (&state);
   g_assert_cmpint (vhost_queue_get_in_flight (queue), ==, 0);
   g_object_unref (queue);

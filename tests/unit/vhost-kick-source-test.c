@@ -71,7 +71,7 @@ tear_down (Fixture *f, gconstpointer data)
 
   for (guint i = 0; i < N; i++)
     {
-      vhost_worker_stop_queue (f->worker, f->queues[i], &stopped);
+      vhost_worker_stop_queue (f->worker, f->queues[i], FALSE, &stopped);
       g_assert_finalize_object (f->queues[i]);
       hand_ring_clear (&f->hands[i]);
       close (f->kick_fds[i]);
@@ -150,7 +150,7 @@ a_source_is_destroyed_with_its_ring (Fixture *f, gconstpointer data)
   GSource *source = g_source_ref (f->queues[1]->kick_source);
 
   g_assert_false (g_source_is_destroyed (source));
-  vhost_worker_stop_queue (f->worker, f->queues[1], &stopped);
+  vhost_worker_stop_queue (f->worker, f->queues[1], FALSE, &stopped);
   g_assert_true (g_source_is_destroyed (source));
   g_source_unref (source);
   kick (f, 0); /* the others go on */

@@ -183,7 +183,7 @@ stop_waits_for_requests_in_flight (Fixture *f, gconstpointer data)
   f->hold = TRUE;
   offer (f, 3);
   vhost_queue_serve (f->queue);
-  vhost_queue_stop (f->queue, &stopped.task);
+  vhost_queue_stop (f->queue, FALSE, &stopped.task);
   g_assert_cmpuint (stopped.ran, ==, 0);
   g_assert_cmpint (vhost_queue_get_state (f->queue), ==, VHOST_QUEUE_STATE_DRAINING);
   offer (f, 1); /* too late for this one */
@@ -204,7 +204,7 @@ starts_again_where_it_stopped (Fixture *f, gconstpointer data)
 
   offer (f, 3);
   vhost_queue_serve (f->queue);
-  vhost_queue_stop (f->queue, &stopped.task);
+  vhost_queue_stop (f->queue, FALSE, &stopped.task);
   g_assert_cmpuint (stopped.ran, ==, 1);
   offer (f, 2);
   f->setup = hand_setup (&f->hand);
@@ -223,7 +223,7 @@ a_refused_start_changes_nothing (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
   Note stopped = { .task.run = note_run };
 
-  vhost_queue_stop (f->queue, &stopped.task);
+  vhost_queue_stop (f->queue, FALSE, &stopped.task);
   bad.size = 12;
   g_assert_false (vhost_queue_start (f->queue, &bad, f->hand.memory, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_RING);
@@ -327,7 +327,7 @@ V48_a_broken_ring_stops_at_the_bad_entry_and_starts_again (Fixture *f, gconstpoi
   offer (f, 2);
   hand_offer (&f->hand, 100);
   vhost_queue_serve (f->queue);
-  vhost_queue_stop (f->queue, &stopped.task);
+  vhost_queue_stop (f->queue, FALSE, &stopped.task);
   g_assert_cmpuint (stopped.ran, ==, 1);
   g_assert_cmpuint (vhost_queue_get_base (f->queue), ==, 2);
   hand_set_avail_index (&f->hand, 2);
@@ -382,7 +382,7 @@ a_map_without_the_ring_breaks_it_quietly (Fixture *f, gconstpointer data)
   complete_held (f); /* must not touch the ring */
   g_assert_cmpuint (released.ran, ==, 1);
   g_assert_cmpuint (hand_used_index (&f->hand), ==, 0);
-  vhost_queue_stop (f->queue, &stopped.task);
+  vhost_queue_stop (f->queue, FALSE, &stopped.task);
   g_assert_cmpuint (stopped.ran, ==, 1);
 }
 

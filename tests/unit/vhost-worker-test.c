@@ -170,7 +170,7 @@ static void
 stop_queue (Fixture *f)
 {
   stopped = (Stopped){ .task.run = note_stopped };
-  vhost_worker_stop_queue (f->worker, f->queue, &stopped.task);
+  vhost_worker_stop_queue (f->worker, f->queue, FALSE, &stopped.task);
 }
 
 static void

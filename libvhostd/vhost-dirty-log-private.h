@@ -1,0 +1,34 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The dirty log of a live migration (vhost-user specification, "Migration"): one bit for each page
+ * of 4096 bytes, in memory that the front-end reads while we set bits. Must not know rings or
+ * sessions. */
+#pragma once
+
+#include "vhost-memory-private.h"
+
+#define VHOST_DIRTY_LOG_PAGE 4096u
+
+typedef struct _VhostDirtyLog VhostDirtyLog;
+
+/* Takes @fd in any case. Bit 0 is guest address 0, at @offset of the file (L7): @size and @offset
+ * are checked for wrap-around and against the file. */
+VhostDirtyLog *vhost_dirty_log_new_take_fd (int fd, guint64 size, guint64 offset, GError **error);
+/* A log that nobody reads: remembers pages until SET_LOG_BASE brings a real one (L11). */
+VhostDirtyLog *vhost_dirty_log_new_pending (void);
+/* Thread: any, all below. */
+VhostDirtyLog *vhost_dirty_log_ref (VhostDirtyLog *self);
+void vhost_dirty_log_unref (VhostDirtyLog *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostDirtyLog, vhost_dirty_log_unref)
+
+/* Everything that @from, a pending log, remembers is marked here. */
+void vhost_dirty_log_merge (VhostDirtyLog *self, VhostDirtyLog *from);
+/* Whether the last byte lies inside the log (L8). Always TRUE for a pending one. */
+gboolean vhost_dirty_log_covers (VhostDirtyLog *self, guint64 guest_address, guint64 length);
+/* The pages of @length bytes, atomically; pages past the end of the log are dropped (L7). The
+ * bytes must have been written before, and must not be published yet (L9). */
+void vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 length);
+/* The same for a place in this process' view of @memory's regions: finds its guest address (also
+ * where @memory is an IOVA view). A place outside is ignored. */
+void vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostMemory *memory, const void *host,
+                                guint64 length);

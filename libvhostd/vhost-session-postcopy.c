@@ -1,0 +1,25 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Postcopy migration. */
+#include "config.h"
+
+#include "vhost-error.h"
+#include "vhost-session-private.h"
+
+VHOST_SESSION_HANDLER (postcopy_advise)
+{
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "it is not offered here");
+  return VHOST_SESSION_REFUSED;
+}
+
+VHOST_SESSION_HANDLER (postcopy_listen)
+{
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "it is not offered here");
+  return VHOST_SESSION_REFUSED;
+}
+
+VHOST_SESSION_HANDLER (postcopy_end)
+{
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "it is not offered here");
+  return VHOST_SESSION_REFUSED;
+}
