@@ -78,6 +78,7 @@ struct _VhostQueue
   gboolean in_pass;       /* within vhost_queue_serve () */
   gboolean dirty;         /* pushed entries the driver cannot see yet */
   guint unexposed;        /* completions since then */
+  guint expose_patience;  /* passes for which the driver counts as one that sleeps */
   gboolean announced;     /* the first completion of this pass has been published */
   gboolean kicks_wanted;  /* as last told to the driver */
   gboolean silent;        /* the ring is not to be touched any more: abandoned, or unmapped */
