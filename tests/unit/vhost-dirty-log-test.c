@@ -10,7 +10,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sched.h>
 
 #define UVA G_GUINT64_CONSTANT (0x7f0000000000)
 
@@ -288,15 +287,15 @@ test_loses_no_neighbouring_bits (void)
     }
 }
 
+/* Cache lines of their own. */
 typedef struct
 {
   VhostDirtyLog *log;
-  _Atomic (guint32) page;  /* the guest's: what is written */
-  _Atomic (guint32) round; /* what the writer has finished */
-  _Atomic (guint32) go;    /* what it may begin */
+  _Alignas(64) _Atomic (guint32) page;   /* the guest's: what is written */
+  _Alignas(64) _Atomic (guint32) marked; /* what was marked, too */
 } Race;
 
-#define RACE_ROUNDS 100000u
+#define RACE_ROUNDS 2000000u
 
 static gpointer
 write_and_mark (gpointer data)
@@ -305,48 +304,36 @@ write_and_mark (gpointer data)
 
   for (guint32 i = 1; i <= RACE_ROUNDS; i++)
     {
-      while (atomic_load_explicit (&race->go, memory_order_acquire) < i)
-        sched_yield ();
       atomic_store_explicit (&race->page, i, memory_order_relaxed);
       vhost_dirty_log_mark (race->log, 0, 4);
-      atomic_store_explicit (&race->round, i, memory_order_release);
+      atomic_store_explicit (&race->marked, i, memory_order_release);
+      /* Time to be caught: the next mark would make good for this one. */
+      for (guint spin = 0; spin < i % 256; spin++)
+        atomic_signal_fence (memory_order_seq_cst);
     }
   return NULL;
 }
 
-/* The bit is set, the front-end takes it just while the page is written again: it copies the new
- * page, or finds the bit once more. */
+/* The front-end takes the bit just while the page is written again: it copies the new page, or
+ * finds the bit once more. */
 static void
 test_a_page_written_while_its_bit_is_taken_is_not_lost (void)
 {
-  Race race = { 0 };
+  static Race race;
   Logged logged;
   GThread *thread;
+  guint32 copied = 0;
+  guint32 marked = 0;
 
   logged_init (&logged, 4096, 4096, 0);
   race.log = logged.log;
   thread = g_thread_new ("writer", write_and_mark, &race);
-  for (guint32 i = 1; i <= RACE_ROUNDS; i++)
+  while (marked < RACE_ROUNDS)
     {
-      guint32 copied = 0;
-      gboolean done = FALSE;
-
-      __atomic_store_n (logged.file, 1, __ATOMIC_SEQ_CST);
-      atomic_store_explicit (&race.go, i, memory_order_release);
-      /* Once at about the same time, which varies, and once when the writer is done. */
-      for (guint spin = 0; spin < i % 64; spin++)
-        __atomic_signal_fence (__ATOMIC_SEQ_CST);
-      while (TRUE)
-        {
-          if (__atomic_exchange_n (logged.file, 0, __ATOMIC_SEQ_CST) != 0)
-            copied = atomic_load_explicit (&race.page, memory_order_relaxed);
-          if (done)
-            break;
-          while (atomic_load_explicit (&race.round, memory_order_acquire) < i)
-            sched_yield ();
-          done = TRUE;
-        }
-      g_assert_cmpuint (copied, ==, i);
+      marked = atomic_load_explicit (&race.marked, memory_order_acquire);
+      if (__atomic_exchange_n (logged.file, 0, __ATOMIC_SEQ_CST) != 0)
+        copied = atomic_load_explicit (&race.page, memory_order_relaxed);
+      g_assert_cmpuint (copied, >=, marked);
     }
   g_thread_join (thread);
   logged_clear (&logged);
