@@ -82,7 +82,11 @@ vhost_backend_real_set_config (VhostBackend *self, guint offset, GBytes *bytes,
 gboolean
 vhost_backend_has_config (VhostBackend *self)
 {
-  return vhost_backend_get_private (self)->config_length > 0
+  VhostBackendPrivate *priv = vhost_backend_get_private (self);
+
+  if (priv->next != NULL)
+    return vhost_backend_has_config (priv->next);
+  return priv->config_length > 0
          || VHOST_BACKEND_GET_CLASS (self)->get_config != vhost_backend_real_get_config;
 }
 

@@ -62,7 +62,8 @@ gsize vhost_backend_class_get_chain_data_size (VhostBackendClass *klass);
 /* Shared by the files of this class. */
 typedef struct
 {
-  char *device_name; /* (owned) (nullable): of an instance of the simple class */
+  VhostBackend *next; /* (owned) (nullable): of a filter: the back-end that it wraps */
+  char *device_name;  /* (owned) (nullable): of an instance of the simple class, or a filter */
   guint virtio_id;
   guint num_queues;
   guint queue_size;

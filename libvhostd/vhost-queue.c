@@ -88,6 +88,11 @@ vhost_queue_finalize (GObject *object)
     sched_yield ();
   if (own > 0)
     vhost_queue_completing = NULL;
+  if (self->filter != NULL)
+    {
+      self->silent = TRUE; /* nobody would flush */
+      self->filter->drop (g_steal_pointer (&self->filter));
+    }
   drop_free_chains (self);
   g_free (self->free_chains);
   g_clear_pointer (&self->map, vhost_queue_map_free);
@@ -298,6 +303,9 @@ vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
       vhost_queue_run_task (&self->stopped);
       return;
     }
+  /* Before the state: the last one that it gives back would end the stop. */
+  if (self->filter != NULL)
+    self->filter->release (self->filter, TRUE);
   set_state (self, VHOST_QUEUE_STATE_DRAINING);
   if (self->in_flight == 0)
     vhost_queue_drained (self);
@@ -346,6 +354,8 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
       if (old->in_flight == 0)
         vhost_queue_map_free (old);
     }
+  if (self->filter != NULL && released != NULL && self->old_maps != NULL)
+    self->filter->release (self->filter, FALSE);
   self->released = released;
   if (self->old_maps == NULL)
     vhost_queue_run_task (&self->released);
@@ -398,6 +408,7 @@ vhost_queue_abandon (VhostQueue *self)
     g_object_ref (self);
   else
     g_clear_pointer (&self->map, vhost_queue_map_free);
+  vhost_queue_drop_filter (self);
 }
 
 void
