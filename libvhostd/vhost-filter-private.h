@@ -27,3 +27,18 @@ guint64 vhost_filter_get_seed (VhostFilter *self);
 GType vhost_filter_find_type (const char *name);
 /* The names of all, for people. (transfer full) */
 char *vhost_filter_list_names (void);
+
+/* The filters of a command line. */
+typedef struct _VhostFilterOptions VhostFilterOptions;
+
+/* Looks for --filter=NAME in @arguments; the properties of each are options, none of which may be
+ * one of @backend_type, too. NULL: an error in the user's words. */
+VhostFilterOptions *vhost_filter_options_new (GType backend_type, char **arguments, GError **error);
+void vhost_filter_options_free (VhostFilterOptions *self);
+/* One group of options per filter. @self outlives it. */
+void vhost_filter_options_add_groups (VhostFilterOptions *self, GOptionContext *context);
+/* Whether the names that were parsed (nullable) are the ones that were found before. */
+gboolean vhost_filter_options_check (VhostFilterOptions *self, char **names, GError **error);
+/* Takes @backend and returns it with all filters before it, the first one outermost. Can be called
+ * more than once. (transfer full) */
+VhostBackend *vhost_filter_options_wrap (VhostFilterOptions *self, VhostBackend *backend);
