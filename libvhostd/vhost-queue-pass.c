@@ -221,7 +221,7 @@ pop_ring (VhostQueue *self)
 }
 
 /* What a filter lets through: chains that it kept first, then the ring's. */
-static VhostChain *
+static G_GNUC_NO_INLINE VhostChain *
 pop_filtered (VhostQueue *self)
 {
   VhostChain *chain;
@@ -348,16 +348,22 @@ vhost_queue_give_back (VhostQueue *self, VhostChain *chain)
     idle (self);
 }
 
+/* Apart from the next one, which then needs no stack. */
+static G_GNUC_NO_INLINE void
+finish_filtered (VhostQueue *self, VhostChain *chain)
+{
+  chain->in_flight = FALSE; /* the back-end is done with it */
+  if (self->filter->completed (self->filter, chain))
+    vhost_queue_give_back (self, chain);
+}
+
 void
 vhost_queue_finish (VhostQueue *self, VhostChain *chain)
 {
-  if (G_UNLIKELY (self->filter != NULL))
-    {
-      chain->in_flight = FALSE; /* the back-end is done with it */
-      if (!self->filter->completed (self->filter, chain))
-        return;
-    }
-  vhost_queue_give_back (self, chain);
+  if (G_LIKELY (self->filter == NULL))
+    vhost_queue_give_back (self, chain);
+  else
+    finish_filtered (self, chain);
 }
 
 void

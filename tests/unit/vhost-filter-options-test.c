@@ -42,9 +42,10 @@ parse (GType type, const char *line, GError **error)
 {
   g_auto (GStrv) arguments = g_strsplit (line, " ", -1);
   char **names = NULL;
+  g_autofree char *run = NULL;
   const GOptionEntry entries[] = {
     { "filter", 0, 0, G_OPTION_ARG_STRING_ARRAY, &names, "", "NAME" },
-    { "run", 0, 0, G_OPTION_ARG_STRING, &(char *){ NULL }, "", "COMMAND" },
+    { "run", 0, 0, G_OPTION_ARG_STRING, &run, "", "COMMAND" },
     { NULL },
   };
   VhostFilterOptions *self = vhost_filter_options_new (type, arguments, error);
