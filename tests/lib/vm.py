@@ -252,6 +252,13 @@ class Qmp:
             if "return" in answer:
                 return answer["return"]
 
+    def wait_for(self, what, name, condition, deadline=None):
+        """Asks `name` until the answer satisfies the condition."""
+        def ask():
+            answer = self.command(name)
+            return answer if condition(answer) else None
+        return wait_for(what, ask, deadline)
+
     def close(self):
         self.file.close()
         self.socket.close()
@@ -267,12 +274,12 @@ class Guest(Process):
     """A QEMU that runs one scenario. `values` has what the guest said; finish () waits for its end."""
 
     def __init__(self, scenario, devices, *, arguments=None, accel="tcg", memory=256, slots="", shared=True,
-                 smp=1, reboots=False, qmp=None, echo=None, pass_fds=()):
+                 smp=1, reboots=False, qmp=None, echo=None, pass_fds=(), machine="", kernel_words=(), before=(), extra=()):
         qemu = program("qemu-system-x86_64", "qemu-system-x86")
         kernel, _ = guest_image.kernel()
         words = ["console=ttyS0", "quiet", "panic=-1", f"scenario={scenario}"]
-        words += [f"arg.{key}={value}" for key, value in (arguments or {}).items()]
-        command = [qemu, "-M", f"q35,accel={accel}", "-cpu", "host" if accel == "kvm" else "max", "-smp", smp,
+        words += [f"arg.{key}={value}" for key, value in (arguments or {}).items()] + list(kernel_words)
+        command = [qemu, "-M", f"q35,accel={accel}{machine}", "-cpu", "host" if accel == "kvm" else "max", "-smp", smp,
                    "-m", f"{memory}M{slots}", "-nodefaults", "-nographic", "-serial", "stdio",
                    "-kernel", kernel, "-initrd", guest_image.initrd(), "-append", " ".join(words)]
         if shared:
@@ -282,10 +289,11 @@ class Guest(Process):
             command += ["-no-reboot"]
         if qmp:
             command += ["-qmp", f"unix:{qmp},server=on,wait=off"]
+        command += before
         for index, device in enumerate(devices):
             command += ["-chardev", f"socket,id=c{index},{device['chardev']}",
                         "-device", f"{device['device']},chardev=c{index}{device['props']}"]
-        super().__init__("QEMU", command, echo=echo, pass_fds=pass_fds)
+        super().__init__("QEMU", [*command, *extra], echo=echo, pass_fds=pass_fds)
 
     @property
     def values(self):

@@ -61,6 +61,17 @@ def no_event_index():
     tap.equal(io_scenario(1, props="event_idx=off")["features"][29], "0", "event index, hidden")
 
 
+@tap.test("a guest uses a packed ring, with and without indirect descriptors and event index")
+def packed_ring():
+    for props in ("packed=on", "packed=on,indirect_desc=off", "packed=on,event_idx=off"):
+        tap.equal(io_scenario(1, props=props)["features"][34], "1", f"packed ring with {props}")
+
+
+@tap.test("a guest with two CPUs uses two packed rings at once")
+def two_packed_queues():
+    io_scenario(2, props="packed=on,queue-size=256", smp=2, options=["--workers=2"])
+
+
 @tap.test("a ring of 1024 entries works like one of 128")
 def large_ring():
     io_scenario(1, props="queue-size=1024")
