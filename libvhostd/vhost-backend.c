@@ -484,14 +484,20 @@ vhost_backend_worker_stopped (VhostBackend *self, VhostWorker *worker)
   VHOST_BACKEND_GET_CLASS (self)->worker_stopped (self, worker);
 }
 
+VhostBackend *
+vhost_backend_get_device (VhostBackend *self)
+{
+  while (vhost_backend_get_private (self)->next != NULL)
+    self = vhost_backend_get_private (self)->next;
+  return self;
+}
+
 gsize
 vhost_backend_get_chain_data_size (VhostBackend *self)
 {
-  VhostBackendPrivate *priv = vhost_backend_get_private (self);
+  VhostBackend *device = vhost_backend_get_device (self);
 
-  if (priv->next != NULL)
-    return vhost_backend_get_chain_data_size (priv->next);
-  return vhost_backend_class_get_chain_data_size (VHOST_BACKEND_GET_CLASS (self));
+  return vhost_backend_class_get_chain_data_size (VHOST_BACKEND_GET_CLASS (device));
 }
 
 guint
