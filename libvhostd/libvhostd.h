@@ -9,6 +9,7 @@
 #include "vhost-daemon.h"
 #include "vhost-enums.h"
 #include "vhost-error.h"
+#include "vhost-filter.h"
 #include "vhost-frontend-queue.h"
 #include "vhost-frontend.h"
 #include "vhost-io.h"

@@ -82,8 +82,10 @@ vhost_backend_real_set_config (VhostBackend *self, guint offset, GBytes *bytes,
 gboolean
 vhost_backend_has_config (VhostBackend *self)
 {
-  return vhost_backend_get_private (self)->config_length > 0
-         || VHOST_BACKEND_GET_CLASS (self)->get_config != vhost_backend_real_get_config;
+  VhostBackend *device = vhost_backend_get_device (self);
+
+  return vhost_backend_get_private (device)->config_length > 0
+         || VHOST_BACKEND_GET_CLASS (device)->get_config != vhost_backend_real_get_config;
 }
 
 /* What a request of either direction must keep to. */

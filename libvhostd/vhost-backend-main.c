@@ -12,6 +12,7 @@
 #include "vhost-daemon.h"
 #include "vhost-error.h"
 #include "vhost-fd-private.h"
+#include "vhost-filter-private.h"
 #include "vhost-property-private.h"
 
 #include <errno.h>
@@ -31,10 +32,11 @@
 typedef struct
 {
   GType type;
-  const char *device;         /* (unowned): "block" */
-  VhostPropertySet *backend;  /* (owned) */
-  VhostPropertySet *settings; /* (owned): the daemon's */
-  VhostDaemon *daemon;        /* (owned) (nullable) */
+  const char *device;          /* (unowned): "block" */
+  VhostPropertySet *backend;   /* (owned) */
+  VhostPropertySet *settings;  /* (owned): the daemon's */
+  VhostFilterOptions *filters; /* (owned) (nullable): before the back-end */
+  VhostDaemon *daemon;         /* (owned) (nullable) */
 
   /* The command line */
   char *socket_path;   /* (owned) (nullable) */
@@ -42,6 +44,7 @@ typedef struct
   char *run;           /* (owned) (nullable) */
   char *mode_text;     /* (owned) (nullable) */
   char *on_disconnect; /* (owned) (nullable) */
+  char **filter_names; /* (owned) (nullable) */
   char **rest;         /* (owned) (nullable) */
   GPtrArray *strings;  /* (owned): of the options */
   gboolean client;
@@ -203,6 +206,9 @@ add_daemon_options (BackendMain *self, GOptionGroup *group)
 static GOptionContext *
 make_options (BackendMain *self)
 {
+  g_autofree char *filter_names = vhost_filter_list_names ();
+  const char *filter_help = keep (
+      self, g_strdup_printf ("Put a filter before the device, can be repeated: %s", filter_names));
   const GOptionEntry entries[] = {
     { "socket-path", 's', 0, G_OPTION_ARG_FILENAME, &self->socket_path,
       "Unix socket to listen on, or to connect to", "PATH" },
@@ -216,6 +222,7 @@ make_options (BackendMain *self)
       "Permissions of the socket file (default: 0660)", "OCTAL" },
     { "on-disconnect", 0, 0, G_OPTION_ARG_STRING, &self->on_disconnect,
       "When the front-end goes (default: listen; with --fd: exit)", "listen|exit" },
+    { "filter", 0, 0, G_OPTION_ARG_STRING_ARRAY, &self->filter_names, filter_help, "NAME" },
     { "print-capabilities", 0, 0, G_OPTION_ARG_NONE, &self->help,
       "Print a JSON description and exit", NULL },
     { "version", 0, 0, G_OPTION_ARG_NONE, &self->version, "Print the version and exit", NULL },
@@ -233,6 +240,7 @@ make_options (BackendMain *self)
   vhost_property_set_add_options (self->backend, device_group, G_TYPE_OBJECT);
   g_option_context_set_main_group (context, main_group);
   g_option_context_add_group (context, device_group);
+  vhost_filter_options_add_groups (self->filters, context);
   /* GLib's own --help hides the device's options behind another one. */
   g_option_context_set_help_enabled (context, FALSE);
   return context;
@@ -491,7 +499,8 @@ static VhostBackend *
 on_create_backend (VhostDaemon *daemon, gpointer data)
 {
   BackendMain *self = data;
-  return VHOST_BACKEND (vhost_property_set_build (self->backend));
+  VhostBackend *backend = VHOST_BACKEND (vhost_property_set_build (self->backend));
+  return vhost_filter_options_wrap (self->filters, backend);
 }
 
 /* Everything is checked: serve until told to stop. Returns the exit code. */
@@ -499,7 +508,7 @@ static int
 serve (BackendMain *self)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (VhostBackend) backend = VHOST_BACKEND (vhost_property_set_build (self->backend));
+  g_autoptr (VhostBackend) backend = on_create_backend (self->daemon, self);
   g_object_set (self->daemon, "backend", backend, NULL);
   g_signal_connect (self->daemon, "create-backend", G_CALLBACK (on_create_backend), self);
   g_signal_connect (self->daemon, "notify::state", G_CALLBACK (on_state_changed), NULL);
@@ -542,14 +551,20 @@ serve (BackendMain *self)
 static int
 parse_and_serve (BackendMain *self, int argc, char **argv)
 {
-  g_autoptr (GOptionContext) context = make_options (self);
+  g_autoptr (GOptionContext) context = NULL;
   g_autoptr (GError) error = NULL;
   /* GOption takes arguments out of the array that it is given. */
   g_auto (GStrv) arguments = g_new0 (char *, (gsize) argc + 1);
   for (int i = 0; i < argc; i++)
     arguments[i] = g_strdup (argv[i]);
+  self->filters = vhost_filter_options_new (self->type, arguments, &error);
+  if (self->filters == NULL)
+    return fail (EXIT_USAGE, "%s", error->message);
+  context = make_options (self);
   if (!g_option_context_parse_strv (context, &arguments, &error))
     return fail (EXIT_USAGE, "%s; --help lists the options", error->message);
+  if (!vhost_filter_options_check (self->filters, self->filter_names, &error))
+    return fail (EXIT_USAGE, "%s", error->message);
   if (self->help)
     {
       g_autofree char *text = g_option_context_get_help (context, FALSE, NULL);
@@ -583,9 +598,10 @@ parse_and_serve (BackendMain *self, int argc, char **argv)
  * Each writable property of the type is an option: `blk-file` is `--blk-file`. Beside these there
  * are `--socket-path`, `--fd`, `--client`, `--run`, `--socket-mode`, `--max-sessions`,
  * `--drain-timeout`, `--reconnect-interval`, `--seal-memory`, `--waiter`, `--on-disconnect`,
- * `--print-capabilities`, `--version` and `--help`. A single listening socket that the service
- * manager passed is used when none is named, and the service manager hears when the device is ready
- * and when it stops. SIGTERM, SIGINT and SIGHUP end the program cleanly.
+ * `--filter` (and the properties of each filter that is named), `--print-capabilities`, `--version`
+ * and `--help`. A single listening socket that the service manager passed is used when none is
+ * named, and the service manager hears when the device is ready and when it stops. SIGTERM, SIGINT
+ * and SIGHUP end the program cleanly.
  *
  * It takes over the process: signal handlers, the log writer and the default main context. It is
  * meant to be called once.
@@ -630,11 +646,13 @@ vhost_backend_main (GType backend_type, int argc, char **argv)
     g_rmdir (self.folder);
   vhost_property_set_free (self.backend);
   vhost_property_set_free (self.settings);
+  vhost_filter_options_free (self.filters);
   g_free (self.socket_path);
   g_free (self.fd_text);
   g_free (self.run);
   g_free (self.mode_text);
   g_free (self.on_disconnect);
+  g_strfreev (self.filter_names);
   g_strfreev (self.rest);
   g_ptr_array_unref (self.strings);
   g_free (self.folder);

@@ -48,6 +48,8 @@ void vhost_backend_process_queue (VhostBackend *self, VhostQueue *queue);
 void vhost_backend_worker_started (VhostBackend *self, VhostWorker *worker);
 void vhost_backend_worker_stopped (VhostBackend *self, VhostWorker *worker);
 
+/* The device behind all filters, or @self. What no filter has a part in is asked of it directly. */
+VhostBackend *vhost_backend_get_device (VhostBackend *self);
 gsize vhost_backend_get_chain_data_size (VhostBackend *self);
 guint vhost_backend_get_workers (VhostBackend *self);
 guint vhost_backend_get_poll_max (VhostBackend *self);
@@ -62,7 +64,8 @@ gsize vhost_backend_class_get_chain_data_size (VhostBackendClass *klass);
 /* Shared by the files of this class. */
 typedef struct
 {
-  char *device_name; /* (owned) (nullable): of an instance of the simple class */
+  VhostBackend *next; /* (owned) (nullable): of a filter: the back-end that it wraps */
+  char *device_name;  /* (owned) (nullable): of an instance of the simple class, or a filter */
   guint virtio_id;
   guint num_queues;
   guint queue_size;

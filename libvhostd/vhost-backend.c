@@ -179,6 +179,7 @@ vhost_backend_finalize (GObject *object)
 {
   VhostBackendPrivate *priv = vhost_backend_get_private (VHOST_BACKEND (object));
 
+  g_clear_object (&priv->next);
   g_free (priv->device_name);
   g_free (priv->config_space);
   g_free (priv->writable_mask);
@@ -329,6 +330,8 @@ vhost_backend_set_peer (VhostBackend *self, const VhostBackendPeer *peer, gpoint
 
   /* These two are written on the control thread only. */
   if (priv->peer != NULL && priv->session != session)
+    return FALSE;
+  if (priv->next != NULL && !vhost_backend_set_peer (priv->next, peer, session))
     return FALSE;
 
   pthread_mutex_lock (&priv->peer_lock);
@@ -481,10 +484,20 @@ vhost_backend_worker_stopped (VhostBackend *self, VhostWorker *worker)
   VHOST_BACKEND_GET_CLASS (self)->worker_stopped (self, worker);
 }
 
+VhostBackend *
+vhost_backend_get_device (VhostBackend *self)
+{
+  while (vhost_backend_get_private (self)->next != NULL)
+    self = vhost_backend_get_private (self)->next;
+  return self;
+}
+
 gsize
 vhost_backend_get_chain_data_size (VhostBackend *self)
 {
-  return vhost_backend_class_get_chain_data_size (VHOST_BACKEND_GET_CLASS (self));
+  VhostBackend *device = vhost_backend_get_device (self);
+
+  return vhost_backend_class_get_chain_data_size (VHOST_BACKEND_GET_CLASS (device));
 }
 
 guint

@@ -23,6 +23,8 @@ VhostPropertySet *vhost_property_set_new (GType type);
 void vhost_property_set_free (VhostPropertySet *self);
 gboolean vhost_property_set_add (VhostPropertySet *self, const char *name, const char *text,
                                  GError **error);
+/* For a property that is an object: no text says it. NULL: none, and lets go of the one before. */
+void vhost_property_set_add_object (VhostPropertySet *self, const char *name, gpointer object);
 /* Adds one option per writable property that @type or its ancestors up to @stop (excluded) install;
  * a boolean property foo is --foo, --foo=no, --no-foo. Blurbs are the help, the value's type is the
  * argument's name. GOption hands callbacks the group's user data: make @group with @self as its

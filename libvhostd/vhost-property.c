@@ -469,6 +469,16 @@ vhost_property_set_add (VhostPropertySet *self, const char *name, const char *te
   return TRUE;
 }
 
+void
+vhost_property_set_add_object (VhostPropertySet *self, const char *name, gpointer object)
+{
+  GParamSpec *pspec = g_object_class_find_property (self->klass, name);
+  GValue *value = g_new0 (GValue, 1);
+  g_value_init (value, pspec->value_type);
+  g_value_set_object (value, object);
+  g_hash_table_replace (self->values, (gpointer) pspec->name, value);
+}
+
 /* Called by GOption on the thread that parses. */
 static gboolean
 option_parsed (const char *option_name, const char *text, gpointer data, GError **error)

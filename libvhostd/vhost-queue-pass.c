@@ -114,6 +114,18 @@ idle (VhostQueue *self)
     vhost_queue_drained (self);
 }
 
+/* The back-end still gets what a filter kept from it, though the ring gives nothing more. */
+static void
+serve_resumed (VhostQueue *self)
+{
+  self->in_pass = TRUE;
+  self->hooks.process (self, self->owner);
+  self->in_pass = FALSE;
+  vhost_queue_flush (self);
+  if (self->in_flight == 0)
+    idle (self);
+}
+
 gboolean
 vhost_queue_serve (VhostQueue *self)
 {
@@ -129,6 +141,8 @@ vhost_queue_serve (VhostQueue *self)
   if (G_UNLIKELY (!self->accepting))
     {
       vhost_queue_flush (self);
+      if (self->resumed != NULL)
+        serve_resumed (self);
       return FALSE;
     }
   vhost_queue_kicks_off (self);
@@ -145,27 +159,14 @@ vhost_queue_serve (VhostQueue *self)
   check_memory (self);
   vhost_queue_count (&self->counters.passes, 1);
   VHOST_PROBE3 (pass, self->index, VHOST_QUEUE_BUDGET - self->budget, self->in_flight);
-  again = self->more && self->accepting;
+  again = self->more && (self->accepting || self->resumed != NULL);
   if (G_UNLIKELY (self->in_flight == 0))
     idle (self);
   return again;
 }
 
-/**
- * vhost_queue_pop:
- * @self: a queue
- *
- * Takes the next request. %NULL ends the batch: nothing is there, or the pass has had its share and
- * the queue will be served again without a kick.
- *
- * Thread: worker, within #VhostBackendClass.process_queue, or any time on that thread.
- *
- * Returns: (transfer none) (nullable): a chain, valid until it is completed
- *
- * Since: 0.1
- */
-VhostChain *
-vhost_queue_pop (VhostQueue *self)
+static inline VhostChain *
+pop_ring (VhostQueue *self)
 {
   VhostChain *chain;
   GError *error = NULL;
@@ -237,6 +238,82 @@ vhost_queue_pop (VhostQueue *self)
   return NULL;
 }
 
+/* What a filter lets through: chains that it kept first, then the ring's. */
+static G_GNUC_NO_INLINE VhostChain *
+pop_filtered (VhostQueue *self)
+{
+  VhostChain *chain;
+
+  while ((chain = self->resumed) == NULL)
+    {
+      chain = pop_ring (self);
+      if (chain == NULL || self->filter->popped (self->filter, chain))
+        return chain;
+      if (self->budget == 0 && !self->in_pass)
+        {
+          /* Nothing else would end this, with a driver that refills the ring. */
+          self->more = TRUE;
+          self->hooks.wake (self);
+          return NULL;
+        }
+    }
+  self->resumed = chain->remote_next;
+  chain->remote_next = NULL;
+  return chain;
+}
+
+void
+vhost_queue_resume (VhostQueue *self, VhostChain *chain)
+{
+  chain->remote_next = NULL;
+  if (self->resumed == NULL)
+    self->resumed_tail = &self->resumed;
+  *self->resumed_tail = chain;
+  self->resumed_tail = &chain->remote_next;
+  self->more = TRUE;
+  if (!self->in_pass)
+    self->hooks.wake (self);
+}
+
+void
+vhost_queue_drop_filter (VhostQueue *self)
+{
+  VhostQueueFilter *filter = g_steal_pointer (&self->filter);
+
+  if (filter == NULL)
+    return;
+  g_object_ref (self); /* the last chain of an abandoned queue lets it go */
+  while (self->resumed != NULL)
+    {
+      VhostChain *chain = self->resumed;
+
+      self->resumed = chain->remote_next;
+      chain->completed_length = 0;
+      vhost_queue_give_back (self, chain);
+    }
+  filter->drop (filter);
+  g_object_unref (self);
+}
+
+/**
+ * vhost_queue_pop:
+ * @self: a queue
+ *
+ * Takes the next request. %NULL ends the batch: nothing is there, or the pass has had its share and
+ * the queue will be served again without a kick.
+ *
+ * Thread: worker, within #VhostBackendClass.process_queue, or any time on that thread.
+ *
+ * Returns: (transfer none) (nullable): a chain, valid until it is completed
+ *
+ * Since: 0.1
+ */
+VhostChain *
+vhost_queue_pop (VhostQueue *self)
+{
+  return G_LIKELY (self->filter == NULL) ? pop_ring (self) : pop_filtered (self);
+}
+
 /* What the device may have written: all of the writable part, since a used length says only how
  * much it did at least (V23). Marked after it was written and before it is given back (L9). */
 static void
@@ -298,13 +375,8 @@ hold (VhostQueue *self, VhostChain *chain)
 }
 
 void
-vhost_queue_finish (VhostQueue *self, VhostChain *chain)
+vhost_queue_put (VhostQueue *self, VhostChain *chain)
 {
-  if (chain->in_flight)
-    {
-      chain->in_flight = FALSE;
-      vhost_queue_count (&self->counters.completed, 1);
-    }
   if (G_LIKELY (!self->silent))
     {
       if (G_UNLIKELY (self->log != NULL))
@@ -333,6 +405,32 @@ vhost_queue_finish (VhostQueue *self, VhostChain *chain)
         }
     }
   vhost_queue_let_go (self, chain);
+}
+
+void
+vhost_queue_give_back (VhostQueue *self, VhostChain *chain)
+{
+  chain->in_flight = FALSE;
+  vhost_queue_count (&self->counters.completed, 1);
+  vhost_queue_put (self, chain);
+}
+
+/* Apart from the next one, which then needs no stack. */
+static G_GNUC_NO_INLINE void
+finish_filtered (VhostQueue *self, VhostChain *chain)
+{
+  chain->in_flight = FALSE; /* the back-end is done with it */
+  if (self->filter->completed (self->filter, chain))
+    vhost_queue_give_back (self, chain);
+}
+
+void
+vhost_queue_finish (VhostQueue *self, VhostChain *chain)
+{
+  if (G_LIKELY (self->filter == NULL))
+    vhost_queue_give_back (self, chain);
+  else
+    finish_filtered (self, chain);
 }
 
 void

@@ -57,6 +57,22 @@ struct _VhostQueueMap
   guint in_flight;
 };
 
+/* What stands between a ring and its back-end. Embedded in whatever its owner keeps. It may keep a
+ * chain for a while; then it gives it on with vhost_queue_resume () or vhost_queue_give_back (). */
+typedef struct _VhostQueueFilter VhostQueueFilter;
+
+struct _VhostQueueFilter
+{
+  /* A chain has come from the ring. FALSE: not for the back-end now, it is kept or has ended. */
+  gboolean (*popped) (VhostQueueFilter *self, VhostChain *chain);
+  /* The back-end has ended a chain. FALSE: not for the driver now. */
+  gboolean (*completed) (VhostQueueFilter *self, VhostChain *chain);
+  /* Lets everything go that is kept; @stopping: and keeps nothing any more. */
+  void (*release) (VhostQueueFilter *self, gboolean stopping);
+  /* The queue has let go of the filter, which ends what it keeps and frees itself. */
+  void (*drop) (VhostQueueFilter *self);
+};
+
 #define VHOST_QUEUE_BUDGET 256
 
 struct _VhostQueue
@@ -88,6 +104,9 @@ struct _VhostQueue
   gboolean log_marked;    /* pages were marked since the log descriptor was written */
   guint64 segments_left;
   VhostMemoryCache cache;
+  VhostQueueFilter *filter; /* (nullable) (owned): between ring and back-end */
+  VhostChain *resumed;      /* let go by it, for the back-end to pop; linked by remote_next */
+  VhostChain **resumed_tail;
   pthread_t owner_thread;
   int call_fd; /* (owned) */
 
@@ -181,6 +200,14 @@ void vhost_queue_break (VhostQueue *self, GError *error); /* (transfer full) */
 gboolean vhost_queue_serve (VhostQueue *self);
 void vhost_queue_finish (VhostQueue *self,
                          VhostChain *chain); /* complete () on the owner's thread */
+/* The same without a filter: the chain goes back to the driver. */
+void vhost_queue_give_back (VhostQueue *self, VhostChain *chain);
+/* What is left to do of that; once more when the used ring has a place again. */
+void vhost_queue_put (VhostQueue *self, VhostChain *chain);
+/* A filter lets a chain go to the back-end, whose next pop gives it. */
+void vhost_queue_resume (VhostQueue *self, VhostChain *chain);
+/* Ends the filter, and with it all that it keeps. */
+void vhost_queue_drop_filter (VhostQueue *self);
 /* Finishes what was completed on other threads. */
 void vhost_queue_collect_remote (VhostQueue *self);
 

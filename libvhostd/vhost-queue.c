@@ -95,6 +95,11 @@ vhost_queue_finalize (GObject *object)
     sched_yield ();
   if (own > 0)
     vhost_queue_completing = NULL;
+  if (self->filter != NULL)
+    {
+      self->silent = TRUE; /* nobody would flush */
+      self->filter->drop (g_steal_pointer (&self->filter));
+    }
   drop_free_chains (self);
   g_free (self->free_chains);
   g_clear_pointer (&self->map, vhost_queue_map_free);
@@ -372,7 +377,7 @@ release_held (VhostQueue *self, gboolean finish)
       VhostChain *next = chain->remote_next;
 
       if (finish)
-        vhost_queue_finish (self, chain);
+        vhost_queue_put (self, chain);
       else
         vhost_queue_let_go (self, chain);
       chain = next;
@@ -412,6 +417,9 @@ vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
       vhost_queue_run_task (&self->stopped);
       return;
     }
+  /* Before the state: the last one that it gives back would end the stop. */
+  if (self->filter != NULL)
+    self->filter->release (self->filter, TRUE);
   self->suspending = suspend && self->ring.inflight != NULL;
   /* What is in flight for the front-end must have ended, also what only its area knows of. */
   while (!self->suspending && self->accepting && self->ring.n_resubmit > 0)
@@ -538,6 +546,8 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
       if (old->in_flight == 0)
         vhost_queue_map_free (old);
     }
+  if (self->filter != NULL && released != NULL && self->old_maps != NULL)
+    self->filter->release (self->filter, FALSE);
   self->released = released;
   if (self->old_maps == NULL)
     vhost_queue_run_task (&self->released);
@@ -596,6 +606,7 @@ vhost_queue_abandon (VhostQueue *self)
     g_object_ref (self);
   else
     g_clear_pointer (&self->map, vhost_queue_map_free);
+  vhost_queue_drop_filter (self);
 }
 
 void

@@ -15,6 +15,8 @@ typedef struct _VhostBackendClass VhostBackendClass;
 typedef struct _VhostChain VhostChain;
 typedef struct _VhostDaemon VhostDaemon;
 typedef struct _VhostDaemonClass VhostDaemonClass;
+typedef struct _VhostFilter VhostFilter;
+typedef struct _VhostFilterClass VhostFilterClass;
 typedef struct _VhostFrontend VhostFrontend;
 typedef struct _VhostFrontendQueue VhostFrontendQueue;
 typedef struct _VhostIo VhostIo;

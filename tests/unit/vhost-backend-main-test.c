@@ -273,6 +273,24 @@ test_help (Fixture *f, gconstpointer data)
     assert_contains (out, options[i]);
 }
 
+/* The options of filters that are named, and only of those. */
+static void
+test_filter_help (Fixture *f, gconstpointer data)
+{
+  g_autofree char *out = NULL, *err = NULL, *plain = NULL;
+  g_assert_cmpint (RUN (&out, &err, "--filter=delay", "--filter", "error", "--help"), ==, 0);
+  g_assert_cmpstr (err, ==, "");
+  assert_contains (out, "Options of the filter delay:");
+  assert_contains (out, "--delay-ms=NUMBER");
+  assert_contains (out, "Options of the filter error:");
+  assert_contains (out, "--error-rate=NUMBER");
+  g_assert_null (strstr (out, "--reorder-depth"));
+  g_clear_pointer (&err, g_free);
+  g_assert_cmpint (RUN (&plain, &err, "--help"), ==, 0);
+  assert_contains (plain, "delay, error, reorder");
+  g_assert_null (strstr (plain, "--delay-ms"));
+}
+
 static void
 test_version (Fixture *f, gconstpointer data)
 {
@@ -601,6 +619,7 @@ main (int argc, char **argv)
   g_test_add ("/backend-main/" path, Fixture, data, set_up, function, tear_down)
   TEST ("prints-its-capabilities-whatever-else-is-asked", test_capabilities, NULL);
   TEST ("lists-the-devices-options-and-its-own", test_help, NULL);
+  TEST ("lists-the-options-of-filters-that-are-named", test_filter_help, NULL);
   TEST ("prints-its-version", test_version, NULL);
   TEST ("says-in-one-line-what-is-wrong-with-the-command-line", test_usage, NULL);
   TEST ("says-why-the-device-did-not-start", test_start_fails, NULL);
