@@ -14,7 +14,7 @@
 
 /* Those that have an answer of their own, asked for or not. */
 static const guint own_answers[]
-    = { 1, 11, 15, 17, 22, 24, 26, 28, 30, 31, 36, 40, 41, 42, 43, 44 };
+    = { 1, 6 /* with LOG_SHMFD */, 11, 15, 17, 22, 24, 26, 28, 30, 31, 36, 40, 41, 42, 43, 44 };
 
 static gboolean
 has_own_answer (guint request)
