@@ -323,6 +323,7 @@ vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring, Vhost
                              GError **error)
 {
   gboolean packed = vhost_session_has_feature (self, VHOST_WIRE_F_RING_PACKED);
+  gboolean version_1 = vhost_session_has_feature (self, VHOST_WIRE_F_VERSION_1);
   guint index = vring->queue->index;
 
   if (vring->size == 0 || !vring->have_addr)
@@ -341,8 +342,9 @@ vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring, Vhost
   setup->size = vring->size;
   setup->base = vhost_session_get_vring_base (self, vring);
   setup->features = self->features;
-  setup->big_endian
-      = vring->big_endian && !vhost_session_has_feature (self, VHOST_WIRE_F_VERSION_1);
+  if (version_1) /* which has no such feature any more (V39) */
+    setup->features &= ~VHOST_WIRE_BIT (VHOST_WIRE_F_NOTIFY_ON_EMPTY);
+  setup->big_endian = vring->big_endian && !version_1;
   setup->log = vring->addr.log;
   setup->log_used = (vring->addr.flags & VHOST_WIRE_VRING_F_LOG) != 0;
   setup->dirty_log = vhost_session_get_log (self);
