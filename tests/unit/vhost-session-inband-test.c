@@ -80,10 +80,9 @@ test_offered_on_demand (Fixture *f, gconstpointer data)
 static void
 test_needs_the_way_back (Fixture *f, gconstpointer data)
 {
-  guint64 features
-      = IN_BAND
-        & ~VHOST_WIRE_BIT (GPOINTER_TO_UINT (data) == 0 ? VHOST_WIRE_PROTOCOL_REPLY_ACK
-                                                        : VHOST_WIRE_PROTOCOL_BACKEND_REQ);
+  guint64 features = IN_BAND
+                     & ~VHOST_WIRE_BIT (data == NULL ? VHOST_WIRE_PROTOCOL_REPLY_ACK
+                                                     : VHOST_WIRE_PROTOCOL_BACKEND_REQ);
 
   f->session->in_band = TRUE;
   send_message (f, VHOST_WIRE_SET_PROTOCOL_FEATURES, 0, &features, sizeof features, NULL, 0);
@@ -171,7 +170,7 @@ main (int argc, char **argv)
   ADD ("is-offered-on-demand-only", set_up, test_offered_on_demand);
   g_test_add ("/session-inband/closes-without-reply-ack", Fixture, NULL, set_up,
               test_needs_the_way_back, tear_down);
-  g_test_add ("/session-inband/closes-without-backend-req", Fixture, GUINT_TO_POINTER (1), set_up,
+  g_test_add ("/session-inband/closes-without-backend-req", Fixture, "without-channel", set_up,
               test_needs_the_way_back, tear_down);
   ADD ("kicks-and-calls-are-messages", set_up, test_kicks_and_calls);
   ADD ("descriptors-and-polling-are-preferred", set_up, test_descriptors_are_preferred);
