@@ -27,6 +27,8 @@ gboolean vhost_backend_set_peer (VhostBackend *self, const VhostBackendPeer *pee
 /* Thread: control. Wrappers of the vfuncs that check their results. */
 guint64
 vhost_backend_get_features (VhostBackend *self); /* device bits only, without transport bits */
+/* Transport features that the device does not want to be offered. */
+guint64 vhost_backend_get_masked_features (VhostBackend *self);
 void vhost_backend_features_acked (VhostBackend *self, guint64 features);
 /* Size 1..256 at @offset; what lies past the device's space is zero (C3). */
 gboolean vhost_backend_read_config (VhostBackend *self, guint32 offset, guint32 size, guint8 *data,
@@ -43,6 +45,8 @@ void vhost_backend_memory_changed (VhostBackend *self, VhostMemory *memory);
 
 /* Thread: worker. */
 void vhost_backend_queue_started (VhostBackend *self, VhostQueue *queue);
+/* A stop waits for requests in flight: what is parked should end now, or be handed back. */
+void vhost_backend_queue_stopping (VhostBackend *self, VhostQueue *queue);
 void vhost_backend_queue_stopped (VhostBackend *self, VhostQueue *queue);
 void vhost_backend_process_queue (VhostBackend *self, VhostQueue *queue);
 void vhost_backend_worker_started (VhostBackend *self, VhostWorker *worker);

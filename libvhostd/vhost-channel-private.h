@@ -23,6 +23,8 @@ typedef struct
     VhostWireSingleRegion region;
     VhostWireConfig config;
     VhostWireLog log;
+    VhostWireIotlb iotlb;
+    VhostWireInflight inflight;
   } payload; /* bytes past header.size are zero */
   int fds[VHOST_WIRE_MAX_FDS];
   guint n_fds;

@@ -36,8 +36,11 @@ vhost_session_command_free (VhostSessionCommand *command)
   vhost_fd_clear (&command->setup.kick_fd);
   vhost_fd_clear (&command->setup.call_fd);
   vhost_fd_clear (&command->setup.err_fd);
+  vhost_fd_clear (&command->setup.log_fd);
   vhost_fd_clear (&command->fd);
   g_clear_pointer (&command->memory, vhost_memory_unref);
+  g_clear_pointer (&command->inflight, vhost_inflight_unref);
+  g_clear_pointer (&command->log, vhost_dirty_log_unref);
   g_clear_object (&command->queue);
   g_clear_error (&command->error);
   vhost_session_inbox_unref (command->inbox);
@@ -100,7 +103,8 @@ vhost_session_command_new (VhostSession *self, VhostSessionVring *vring,
     }
   command->run = run;
   command->done = done;
-  command->fd = command->setup.kick_fd = command->setup.call_fd = command->setup.err_fd = -1;
+  command->fd = command->setup.kick_fd = command->setup.call_fd = command->setup.err_fd
+      = command->setup.log_fd = -1;
   return command;
 }
 

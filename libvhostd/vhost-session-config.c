@@ -46,12 +46,22 @@ vhost_session_check_gates (VhostSession *self, const VhostWireMessage *row, guin
   return TRUE;
 }
 
+/* What the library does for every device. ACCESS_PLATFORM needs the protocol bits BACKEND_REQ and
+ * REPLY_ACK beside it (I7), which every session offers. */
+#define TRANSPORT_FEATURES                                                                         \
+  (VHOST_WIRE_BIT (VHOST_WIRE_F_NOTIFY_ON_EMPTY) | VHOST_WIRE_BIT (VHOST_WIRE_F_LOG_ALL)           \
+   | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_INDIRECT_DESC)                                              \
+   | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_EVENT_IDX) | VHOST_WIRE_BIT (VHOST_WIRE_F_ACCESS_PLATFORM)  \
+   | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_PACKED) | VHOST_WIRE_BIT (VHOST_WIRE_F_IN_ORDER)            \
+   | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_RESET))
+
+/* V46: VERSION_1 must be offered, and bit 30 is how the rest is found; neither can be masked. */
 guint64
 vhost_session_get_offered_features (VhostSession *self)
 {
-  return vhost_backend_get_features (self->backend) | VHOST_WIRE_BIT (VHOST_WIRE_F_VERSION_1)
-         | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_INDIRECT_DESC)
-         | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_EVENT_IDX)
+  return vhost_backend_get_features (self->backend)
+         | (TRANSPORT_FEATURES & ~vhost_backend_get_masked_features (self->backend))
+         | VHOST_WIRE_BIT (VHOST_WIRE_F_VERSION_1)
          | VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES);
 }
 
@@ -61,8 +71,13 @@ static guint64
 get_offered_protocol_features (VhostSession *self)
 {
   guint64 bits = VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_MQ)
+                 | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_LOG_SHMFD)
                  | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_REPLY_ACK)
                  | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_BACKEND_REQ)
+                 | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_CROSS_ENDIAN)
+                 | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_BACKEND_SEND_FD)
+                 | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_INFLIGHT_SHMFD)
+                 | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_GET_VRING_BASE_INFLIGHT)
                  | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_RESET_DEVICE)
                  | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_CONFIGURE_MEM_SLOTS)
                  | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_STATUS)
@@ -70,6 +85,8 @@ get_offered_protocol_features (VhostSession *self)
 
   if (vhost_backend_has_config (self->backend))
     bits |= VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_CONFIG);
+  if (self->in_band)
+    bits |= VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_INBAND_NOTIFICATIONS);
   return bits | vhost_session_get_device_protocol_bits (self);
 }
 
@@ -78,6 +95,9 @@ VHOST_SESSION_HANDLER (get_features)
   vhost_session_reply_u64 (self, vhost_session_get_offered_features (self));
   return VHOST_SESSION_REPLIED;
 }
+
+#define CHANGEABLE_FEATURES                                                                        \
+  (VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES) | VHOST_WIRE_BIT (VHOST_WIRE_F_LOG_ALL))
 
 static VhostSessionResult
 refuse_features (VhostSession *self)
@@ -93,7 +113,8 @@ VHOST_SESSION_HANDLER (set_features)
 {
   guint64 features = message->payload.u64;
   guint64 strange = features & ~vhost_session_get_offered_features (self);
-  gboolean waits = FALSE;
+  guint64 old = self->features;
+  gboolean waits;
 
   if (strange != 0) /* N3 */
     {
@@ -106,10 +127,9 @@ VHOST_SESSION_HANDLER (set_features)
                    features, bit, name != NULL ? name : "unknown");
       return refuse_features (self);
     }
-  /* The rings were laid out by the old ones. Bit 30 is not about that: R8 speaks of running rings.
-   */
-  if (self->n_started > 0
-      && ((features ^ self->features) & ~VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES)) != 0)
+  /* The rings were laid out by the old ones. Bit 30 is not about that: R8 speaks of running rings;
+   * neither is the log, which is switched on and off while they run (R9). */
+  if (self->n_started > 0 && ((features ^ self->features) & ~CHANGEABLE_FEATURES) != 0)
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_BUSY,
                    "features cannot change from 0x%" G_GINT64_MODIFIER "x to 0x%" G_GINT64_MODIFIER
@@ -125,11 +145,14 @@ VHOST_SESSION_HANDLER (set_features)
       vhost_backend_features_acked (self->backend, features);
       vhost_session_notify (self, VHOST_SESSION_PROP_FEATURES);
     }
-  if (vhost_session_has_enable (self))
-    return VHOST_SESSION_DONE;
+  /* A front-end that sets its features begins anew: what it has translated for an earlier run may
+   * have changed meanwhile without a word. */
+  if (self->n_started == 0)
+    vhost_session_update_view (self, TRUE);
+  waits = vhost_session_update_log (self, old);
 
   /* R8: this front-end knows no SET_VRING_ENABLE. */
-  for (guint i = 0; i < self->n_vrings; i++)
+  for (guint i = 0; i < self->n_vrings && !vhost_session_has_enable (self); i++)
     {
       VhostSessionVring *vring = &self->vrings[i];
 
@@ -150,6 +173,10 @@ VHOST_SESSION_HANDLER (get_protocol_features)
   return VHOST_SESSION_REPLIED;
 }
 
+#define IN_BAND_NEEDS                                                                              \
+  (VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_BACKEND_REQ)                                                \
+   | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_REPLY_ACK))
+
 VHOST_SESSION_HANDLER (set_protocol_features)
 {
   guint64 features = message->payload.u64;
@@ -165,6 +192,16 @@ VHOST_SESSION_HANDLER (set_protocol_features)
                    "x contain bit %u (%s), which was not offered",
                    features, bit, name != NULL ? name : "unknown");
       return VHOST_SESSION_REFUSED;
+    }
+  if ((features & VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_INBAND_NOTIFICATIONS)) != 0
+      && (~features & IN_BAND_NEEDS) != 0)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
+                   "protocol features 0x%" G_GINT64_MODIFIER
+                   "x contain INBAND_NOTIFICATIONS without BACKEND_REQ and REPLY_ACK, so calls "
+                   "could never be sent",
+                   features);
+      return VHOST_SESSION_CLOSE; /* E1 */
     }
   self->protocol_features = features;
   vhost_session_notify (self, VHOST_SESSION_PROP_PROTOCOL_FEATURES);
@@ -275,9 +312,13 @@ reset_now (VhostSession *self)
       VhostSessionVring *vring = &self->vrings[i];
 
       vring->size = vring->base = 0;
-      vring->have_addr = vring->enabled = FALSE;
+      vring->have_addr = vring->base_known = vring->enabled = FALSE;
+      vring->big_endian = G_BYTE_ORDER == G_BIG_ENDIAN;
       vring->broken = vring->renewed = vring->have_base = FALSE;
     }
+  /* Requests from before the reset must not come back, nor addresses. */
+  g_clear_pointer (&self->inflight, vhost_inflight_unref);
+  vhost_session_update_view (self, TRUE);
   self->status = 0;
   self->needs_reset = FALSE;
   vhost_backend_reset (self->backend);
@@ -359,6 +400,10 @@ VHOST_SESSION_HANDLER (set_backend_req_fd)
   g_clear_pointer (&self->backend_channel, vhost_backend_channel_free); /* B2 */
   self->backend_channel = channel;
   vhost_session_flush_config (self);
+  for (guint i = 0; i < self->n_vrings; i++)
+    if (self->vrings[i].started)
+      vhost_session_flush_calls (self, &self->vrings[i]);
+  vhost_session_ask_misses (self);
   return VHOST_SESSION_DONE;
 }
 

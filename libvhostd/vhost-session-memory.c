@@ -69,28 +69,42 @@ continue_replaced (VhostSession *self)
   vhost_session_continue_ack (self);
 }
 
-/* Takes @memory. @released: wait until no request uses the old map any more. */
-static VhostSessionResult
-use_memory (VhostSession *self, VhostMemory *memory, gboolean released)
+static void
+post_ring_memory (VhostSession *self, void (*run) (VhostSessionCommand *command))
 {
-  g_clear_pointer (&self->memory, vhost_memory_unref);
-  self->memory = memory;
-  if (self->n_started == 0)
-    {
-      vhost_backend_memory_changed (self->backend, memory);
-      return VHOST_SESSION_DONE;
-    }
   for (guint i = 0; i < self->n_vrings; i++)
     {
       VhostSessionCommand *command;
 
       if (!self->vrings[i].started)
         continue;
-      command = vhost_session_command_new (
-          self, &self->vrings[i], released ? remove_run : replace_run, vhost_session_command_ended);
-      command->memory = vhost_memory_ref (memory);
+      command
+          = vhost_session_command_new (self, &self->vrings[i], run, vhost_session_command_ended);
+      command->memory = vhost_memory_ref (vhost_session_get_ring_memory (self));
       vhost_session_command_post (command, TRUE);
     }
+}
+
+gboolean
+vhost_session_post_ring_memory (VhostSession *self)
+{
+  post_ring_memory (self, replace_run);
+  return self->n_started > 0;
+}
+
+/* Takes @memory. @released: wait until no request uses the old map any more. */
+static VhostSessionResult
+use_memory (VhostSession *self, VhostMemory *memory, gboolean released)
+{
+  g_clear_pointer (&self->memory, vhost_memory_unref);
+  self->memory = memory;
+  vhost_session_update_view (self, FALSE);
+  if (self->n_started == 0)
+    {
+      vhost_backend_memory_changed (self->backend, memory);
+      return VHOST_SESSION_DONE;
+    }
+  post_ring_memory (self, released ? remove_run : replace_run);
   if (released)
     vhost_session_arm_drain (self);
   return vhost_session_wait (self, continue_replaced);

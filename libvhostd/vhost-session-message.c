@@ -16,6 +16,8 @@
 #include "vhost-fd-private.h"
 #include "vhost-session-private.h"
 
+#include <gio/gunixfdlist.h>
+
 /* Messages that are read in one dispatch of the context. */
 #define MESSAGES_PER_DISPATCH 16
 
@@ -43,18 +45,25 @@ update_source (VhostSession *self)
 }
 
 void
-vhost_session_reply (VhostSession *self, const void *payload, guint32 size)
+vhost_session_reply_fd (VhostSession *self, const void *payload, guint32 size, int fd)
 {
   GError *error = NULL;
 
+  self->replied = TRUE;
   if (self->closing)
     return;
   vhost_debug (WIRE, "%s <- %s, %u bytes", self->peer_label,
                vhost_wire_name (self->current.request), size);
   if (!vhost_channel_send (self->channel, self->current.request,
-                           VHOST_WIRE_VERSION | VHOST_WIRE_FLAG_REPLY, payload, size, NULL, 0,
-                           &error))
+                           VHOST_WIRE_VERSION | VHOST_WIRE_FLAG_REPLY, payload, size, &fd,
+                           fd >= 0 ? 1 : 0, &error))
     vhost_session_shutdown (self, self->drain_timeout_ms, error);
+}
+
+void
+vhost_session_reply (VhostSession *self, const void *payload, guint32 size)
+{
+  vhost_session_reply_fd (self, payload, size, -1);
 }
 
 void
@@ -64,11 +73,11 @@ vhost_session_reply_u64 (VhostSession *self, guint64 value)
 }
 
 /* A4: the flag alone asks for the answer, whether or not bit 3 was acked; QEMU waits for it in any
- * case. */
+ * case. A2: never a second one. */
 static void
 acknowledge (VhostSession *self, guint64 value)
 {
-  if ((self->current.flags & VHOST_WIRE_FLAG_NEED_REPLY) != 0)
+  if ((self->current.flags & VHOST_WIRE_FLAG_NEED_REPLY) != 0 && !self->replied)
     vhost_session_reply_u64 (self, value);
 }
 
@@ -92,6 +101,7 @@ reply_failure (VhostSession *self)
     case VHOST_WIRE_GET_STATUS:
       vhost_session_reply_u64 (self, 0);
       break;
+    case VHOST_WIRE_SET_LOG_BASE:
     case VHOST_WIRE_IOTLB_MSG:
     case VHOST_WIRE_POSTCOPY_END:
     case VHOST_WIRE_CHECK_DEVICE_STATE:
@@ -111,6 +121,17 @@ reply_failure (VhostSession *self)
     }
 }
 
+/* Whether the front-end waits for an answer to the current message even without NEED_REPLY. */
+static gboolean
+has_own_reply (VhostSession *self, const VhostWireMessage *row)
+{
+  if (row == NULL)
+    return FALSE;
+  if (self->current.request == VHOST_WIRE_SET_LOG_BASE)
+    return vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_LOG_SHMFD);
+  return row->reply == VHOST_WIRE_REPLY_OWN;
+}
+
 /* Takes @error. Not a warning: what a front-end can cause at will must not look like a fault of the
  * program. */
 static void
@@ -122,7 +143,9 @@ refuse (VhostSession *self, const VhostWireMessage *row, GError *error)
     g_message ("%s: %s refused: %s%s", self->peer_label, vhost_wire_name (self->current.request),
                error->message, suppressed > 0 ? " (and others since the last such message)" : "");
   g_error_free (error);
-  if (row != NULL && row->reply == VHOST_WIRE_REPLY_OWN)
+  if (self->replied)
+    return;
+  if (has_own_reply (self, row))
     reply_failure (self);
   else
     acknowledge (self, ACK_REFUSED);
@@ -140,8 +163,9 @@ vhost_session_finish_message (VhostSession *self, GError *error)
   self->current_vring = NULL;
   if (error != NULL)
     refuse (self, vhost_wire_lookup (self->current.request), error);
-  else if (vhost_wire_lookup (self->current.request)->reply != VHOST_WIRE_REPLY_OWN)
+  else
     acknowledge (self, ACK_OK);
+  vhost_session_resume_misses (self);
   update_source (self);
 }
 
@@ -238,6 +262,31 @@ close_stray_fds (VhostMessage *message)
     }
 }
 
+/* A message that is not in the table may be one of the program's own. */
+static gboolean
+offer_message (VhostSession *self, VhostMessage *message)
+{
+  static guint signal_id;
+  g_autoptr (GBytes) payload = NULL;
+  g_autoptr (GUnixFDList) list = NULL;
+  gboolean handled = FALSE;
+  int fds[VHOST_WIRE_MAX_FDS];
+
+  if (signal_id == 0)
+    signal_id = g_signal_lookup ("message", VHOST_TYPE_SESSION);
+  if (!g_signal_has_handler_pending (self, signal_id, 0, FALSE))
+    return FALSE;
+  payload = g_bytes_new (message->payload.bytes, message->header.size);
+  for (guint i = 0; i < message->n_fds; i++)
+    fds[i] = vhost_message_steal_fd (message, i);
+  list = g_unix_fd_list_new_from_array (fds, (int) message->n_fds);
+  self->offered = TRUE;
+  g_signal_emit (self, signal_id, 0, message->header.request, message->header.flags, payload, list,
+                 &handled);
+  self->offered = FALSE;
+  return handled || self->replied;
+}
+
 static void
 handle_message (VhostSession *self, VhostMessage *message)
 {
@@ -247,14 +296,20 @@ handle_message (VhostSession *self, VhostMessage *message)
 
   self->current = message->header;
   self->busy = TRUE;
+  self->replied = FALSE;
   self->waiting = 0;
   g_clear_error (&self->message_error);
   vhost_debug (WIRE, "%s -> %s, flags 0x%x, %u bytes, %u descriptors", self->peer_label,
                vhost_wire_name (message->header.request), message->header.flags,
                message->header.size, message->n_fds);
   if (row == NULL)
-    g_set_error (&error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
-                 "it is not known; the front-end may be newer than this program");
+    {
+      if (offer_message (self, message))
+        result = VHOST_SESSION_DONE;
+      else
+        g_set_error (&error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
+                     "it is not known; the front-end may be newer than this program");
+    }
   else if (handlers[message->header.request] == NULL)
     g_set_error (&error, VHOST_ERROR, VHOST_ERROR_REFUSED,
                  "it belongs to a feature that is not offered here");

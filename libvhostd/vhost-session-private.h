@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The session's inside, shared by its files (one subject each): vhost-session.c owns the life
  * cycle, -message reads and answers, -command goes to the workers and back, -ring starts and stops;
- * -memory, -vring and -config hold the handlers.
+ * -memory, -vring, -config, -log, -inflight, -iotlb and -inband hold the handlers.
  *
  * A handler returns at once. What a worker must do first is posted to it as a VhostSessionCommand;
  * the session reads no further message until all commands of the current one have come back through
@@ -12,6 +12,7 @@
 #include "vhost-backend-channel-private.h"
 #include "vhost-backend-private.h"
 #include "vhost-channel-private.h"
+#include "vhost-iotlb-private.h"
 #include "vhost-session.h"
 #include "vhost-trace-private.h"
 #include "vhost-worker-private.h"
@@ -32,6 +33,8 @@ typedef struct
   VhostWorker *worker; /* (unowned): the daemon's */
   guint32 size;
   guint32 base;
+  gboolean base_known; /* SET_VRING_BASE, or where the ring stopped */
+  gboolean big_endian; /* its order of bytes without VERSION_1 */
   gboolean have_addr;
   VhostWireVringAddr addr;
   int kick_fd; /* (owned) until the ring starts */
@@ -44,6 +47,22 @@ typedef struct
   gboolean broken;
   gboolean renewed;   /* broken, and set up again since: KICK makes it whole (V48) */
   gboolean have_base; /* of a broken ring: SET_VRING_BASE came since */
+
+  /* In-band notification */
+  gboolean call_polled;           /* SET_VRING_CALL said that there is no descriptor */
+  gboolean err_polled;            /* likewise */
+  gboolean call_out;              /* a VRING_CALL is not answered yet ... */
+  gboolean call_again;            /* ... and there was reason for another one since */
+  _Atomic (gboolean) call_posted; /* a call is on its way from the worker */
+
+  /* What the ring waits for that its map does not translate */
+  gboolean missing;
+  guint64 miss_iova;
+  guint miss_access;
+  /* ... and what the front-end has answered, until it is sure that no translation comes */
+  gboolean miss_answered;
+  guint64 answered_iova;
+  guint answered_access;
 } VhostSessionVring;
 
 typedef struct
@@ -85,8 +104,15 @@ struct _VhostSessionCommand
   VhostQueueSetup setup;                       /* descriptors (owned) */
   int fd;                                      /* (owned) */
   VhostMemory *memory;                         /* (owned) (nullable) */
-  VhostWorker *worker;                         /* (unowned) */
-  VhostQueue *queue;                           /* (owned) */
+  VhostInflight *inflight;                     /* (owned) (nullable) */
+  VhostDirtyLog *log;                          /* (owned) (nullable) */
+  gboolean log_used;
+  guint64 address; /* log_guest_addr, or an I/O address */
+  guint access;
+  gboolean suspend;    /* requests may stay recorded (bit 20) */
+  gboolean in_band;    /* calls go by message */
+  VhostWorker *worker; /* (unowned) */
+  VhostQueue *queue;   /* (owned) */
   gboolean enabled;
   guint32 base;
   GError *error; /* (owned) (nullable): what the worker says */
@@ -137,10 +163,30 @@ struct _VhostSession
   gboolean active;                      /* the back-end is activated */
   VhostBackendChannel *backend_channel; /* (owned) (nullable) */
   gboolean config_pending;
+  gboolean in_band; /* bit 14 is offered */
+
+  /* The dirty log */
+  VhostDirtyLog *log;        /* (owned) (nullable) */
+  gboolean log_pending;      /* no front-end reads it yet (L11) */
+  gboolean log_stale;        /* rings have stopped or logging has ended since it came */
+  VhostDirtyLog *former_log; /* (owned) (nullable): pending, until SET_LOG_BASE has ended */
+  int log_fd;                /* (owned): SET_LOG_FD */
+
+  VhostInflight *inflight; /* (owned) (nullable): SET_INFLIGHT_FD */
+
+  /* The vIOMMU */
+  VhostIotlb *iotlb; /* (owned) (nullable): without ACCESS_PLATFORM */
+  VhostMemory *view; /* (owned) (nullable): what the rings use then */
+  GSList *misses;    /* of VhostSessionMiss, asked and not answered */
+  guint n_misses;
+  GSource *miss_source;  /* (owned) (nullable): rings are to learn what does not exist ... */
+  gboolean miss_delayed; /* ... when the current message has ended */
 
   /* The current message */
   VhostWireHeader current;
   gboolean busy;                             /* not answered yet */
+  gboolean replied;                          /* it needs no acknowledgement any more */
+  gboolean offered;                          /* just with the handlers of the signal "message" */
   guint waiting;                             /* commands that must come back first */
   void (*continuation) (VhostSession *self); /* then */
   GError *message_error;                     /* (owned) (nullable): the first failure among them */
@@ -201,11 +247,20 @@ vhost_session_has_enable (VhostSession *self)
   return (self->features & VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES)) != 0;
 }
 
+/* @bit: a number, VHOST_WIRE_F_... */
+static inline gboolean
+vhost_session_has_feature (VhostSession *self, guint bit)
+{
+  return (self->features & VHOST_WIRE_BIT (bit)) != 0;
+}
+
 /* Begins to read: attaches the socket's source. */
 void vhost_session_attach (VhostSession *self);
 /* Answers the current message with its own code and flags exactly 5. */
 void vhost_session_reply (VhostSession *self, const void *payload, guint32 size);
 void vhost_session_reply_u64 (VhostSession *self, guint64 value);
+/* @fd stays the caller's; -1: none. */
+void vhost_session_reply_fd (VhostSession *self, const void *payload, guint32 size, int fd);
 /* Ends a message for which LATER was returned. Takes @error (nullable: it succeeded). */
 void vhost_session_finish_message (VhostSession *self, GError *error);
 /* What to tell a user whose front-end shares no guest memory. */
@@ -248,6 +303,10 @@ extern const VhostQueueHooks vhost_session_queue_hooks;
 void vhost_session_stop_vring (VhostSession *self, VhostSessionVring *vring, gboolean waited);
 void vhost_session_abandon_vring (VhostSession *self, VhostSessionVring *vring);
 void vhost_session_post_enabled (VhostSession *self, VhostSessionVring *vring, gboolean waited);
+/* The current message is to start @vring, which is stopped, or broken and set up again. Takes @fd
+ * (-1: polling mode). */
+VhostSessionResult vhost_session_start_vring (VhostSession *self, VhostSessionVring *vring, int fd,
+                                              GError **error);
 /* The last ring has stopped, or the first has failed to start. */
 void vhost_session_check_suspend (VhostSession *self);
 /* Everything that the ring's start needs, checked and translated, without descriptors. */
@@ -270,8 +329,15 @@ VHOST_SESSION_HANDLER (set_vring_kick);
 VHOST_SESSION_HANDLER (set_vring_call);
 VHOST_SESSION_HANDLER (set_vring_err);
 VHOST_SESSION_HANDLER (set_vring_enable);
+VHOST_SESSION_HANDLER (set_vring_endian);
+/* In SET_VRING_BASE's format; where a ring begins that nobody has said anything of. */
+guint32 vhost_session_get_vring_base (VhostSession *self, VhostSessionVring *vring);
+/* The ring with this number, as it came. */
+VhostSessionVring *vhost_session_find_vring (VhostSession *self, guint32 index, GError **error);
 
 /* vhost-session-memory.c */
+/* Brings the map to all running rings; FALSE: there are none, so there is nothing to wait for. */
+gboolean vhost_session_post_ring_memory (VhostSession *self);
 VHOST_SESSION_HANDLER (set_mem_table);
 VHOST_SESSION_HANDLER (get_max_mem_slots);
 VHOST_SESSION_HANDLER (add_mem_reg);
@@ -302,13 +368,50 @@ VHOST_SESSION_HANDLER (reset_device);
 /* vhost-session-log.c: the dirty log */
 VHOST_SESSION_HANDLER (set_log_base);
 VHOST_SESSION_HANDLER (set_log_fd);
+/* What rings mark in; NULL: LOG_ALL is off. (transfer none) */
+VhostDirtyLog *vhost_session_get_log (VhostSession *self);
+/* LOG_ALL may have changed. Returns whether commands were posted to wait for. */
+gboolean vhost_session_update_log (VhostSession *self, guint64 old_features);
+/* Tells @vring's worker of log and address; to be waited for. */
+void vhost_session_post_log (VhostSession *self, VhostSessionVring *vring);
+/* L8, as far as it can be known. */
+gboolean vhost_session_check_log (VhostSession *self, VhostSessionVring *vring,
+                                  const VhostWireVringAddr *addr, GError **error);
+void vhost_session_clear_log (VhostSession *self);
 
 /* vhost-session-inflight.c */
 VHOST_SESSION_HANDLER (get_inflight_fd);
 VHOST_SESSION_HANDLER (set_inflight_fd);
+/* The area for @vring's next start; *@area NULL: none. FALSE: it does not fit the ring (IF3). */
+gboolean vhost_session_find_inflight (VhostSession *self, VhostSessionVring *vring,
+                                      VhostInflight **area, GError **error);
+/* Whether a stop may leave requests of @vring recorded. */
+gboolean vhost_session_may_suspend (VhostSession *self, VhostSessionVring *vring);
 
 /* vhost-session-iotlb.c: the vIOMMU */
 VHOST_SESSION_HANDLER (iotlb_msg);
+/* The map for rings: guest memory, or the view of it. (transfer none) (nullable) */
+VhostMemory *vhost_session_get_ring_memory (VhostSession *self);
+/* Features or memory have changed: the view follows. @forget: what was translated is void. */
+void vhost_session_update_view (VhostSession *self, gboolean forget);
+void vhost_session_clear_iotlb (VhostSession *self);
+/* VhostQueueHooks.miss. Thread: worker. */
+void vhost_session_queue_miss (VhostQueue *queue, guint64 iova, guint access, gpointer owner);
+/* Sends what rings wait for, as far as it may be sent. */
+void vhost_session_ask_misses (VhostSession *self);
+/* The current message has ended. */
+void vhost_session_resume_misses (VhostSession *self);
+/* @vring has stopped: it waits for nothing. */
+void vhost_session_forget_misses (VhostSession *self, VhostSessionVring *vring);
+
+/* vhost-session-inband.c: notifications as messages */
+VHOST_SESSION_HANDLER (vring_kick);
+/* VhostQueueHooks.call. Thread: worker. */
+void vhost_session_queue_call (VhostQueue *queue, gpointer owner);
+gboolean vhost_session_calls_in_band (VhostSession *self, VhostSessionVring *vring);
+void vhost_session_report_break (VhostSession *self, VhostSessionVring *vring);
+/* @vring has stopped: what was held back goes out now. */
+void vhost_session_flush_calls (VhostSession *self, VhostSessionVring *vring);
 
 /* vhost-session-state.c: the device's own state */
 VHOST_SESSION_HANDLER (set_device_state_fd);
@@ -331,7 +434,3 @@ VHOST_SESSION_HANDLER (net_set_mtu);
 VHOST_SESSION_HANDLER (create_crypto_session);
 VHOST_SESSION_HANDLER (close_crypto_session);
 VHOST_SESSION_HANDLER (gpu_set_socket);
-
-/* vhost-session-vring.c, of features that come late */
-VHOST_SESSION_HANDLER (set_vring_endian);
-VHOST_SESSION_HANDLER (vring_kick);

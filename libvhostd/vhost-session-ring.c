@@ -51,6 +51,7 @@ queue_failed (VhostSessionCommand *command)
     }
   vring->broken = TRUE;
   vring->renewed = vring->have_base = FALSE;
+  vhost_session_report_break (self, vring);
   self->needs_reset = TRUE;
   /* A guest can have this as often as it likes, so it is limited and not a warning. */
   if (vhost_rate_limit_allows (&self->breaks, &suppressed))
@@ -72,9 +73,19 @@ queue_error (VhostQueue *queue, const GError *error, gpointer owner)
   vhost_session_command_answer (command);
 }
 
+/* Thread: worker. */
+static void
+queue_stopping (VhostQueue *queue, gpointer owner)
+{
+  vhost_backend_queue_stopping (queue->backend, queue);
+}
+
+/* .call is set at the start of a ring that wants it. */
 const VhostQueueHooks vhost_session_queue_hooks = {
   .process = queue_process,
   .error = queue_error,
+  .miss = vhost_session_queue_miss,
+  .stopping = queue_stopping,
   .wake = vhost_worker_wake_queue,
 };
 
@@ -116,7 +127,7 @@ static void
 stop_run (VhostSessionCommand *command)
 {
   command->drained.run = stop_drained;
-  vhost_worker_stop_queue (command->worker, command->queue, FALSE, &command->drained);
+  vhost_worker_stop_queue (command->worker, command->queue, command->suspend, &command->drained);
 }
 
 /* Thread: control. */
@@ -129,16 +140,24 @@ stop_done (VhostSessionCommand *command)
   vring->started = vring->stopping = FALSE;
   self->n_started--;
   if (!vring->have_base)
-    vring->base = command->base; /* V48: of a broken ring the index of the bad entry */
+    {
+      vring->base = command->base; /* V48: of a broken ring the index of the bad entry */
+      vring->base_known = TRUE;
+    }
   vring->have_base = FALSE;
+  vhost_session_flush_calls (self, vring);
+  vhost_session_forget_misses (self, vring);
   vhost_session_check_suspend (self);
 }
 
 void
 vhost_session_stop_vring (VhostSession *self, VhostSessionVring *vring, gboolean waited)
 {
+  VhostSessionCommand *command = vhost_session_command_new (self, vring, stop_run, stop_done);
+
+  command->suspend = vhost_session_may_suspend (self, vring);
   vring->stopping = TRUE;
-  vhost_session_command_post (vhost_session_command_new (self, vring, stop_run, stop_done), waited);
+  vhost_session_command_post (command, waited);
 }
 
 /* Thread: worker. */
@@ -171,6 +190,7 @@ vhost_session_check_suspend (VhostSession *self)
   if (!self->active || self->n_started > 0)
     return;
   self->active = FALSE;
+  self->log_stale = TRUE;
   vhost_backend_suspend (self->backend);
 }
 
@@ -180,12 +200,14 @@ vhost_session_check_suspend (VhostSession *self)
 static void
 start_run (VhostSessionCommand *command)
 {
+  command->queue->hooks.call = command->in_band ? vhost_session_queue_call : NULL;
   vhost_queue_set_enabled (command->queue, command->enabled);
   if (vhost_worker_start_queue (command->worker, command->queue, &command->setup, command->memory,
                                 &command->error))
     {
       /* They are the queue's now. */
-      command->setup.kick_fd = command->setup.call_fd = command->setup.err_fd = -1;
+      command->setup.kick_fd = command->setup.call_fd = command->setup.err_fd
+          = command->setup.log_fd = -1;
       vhost_backend_queue_started (command->queue->backend, command->queue);
     }
   vhost_session_command_answer (command);
@@ -222,16 +244,18 @@ start_done (VhostSessionCommand *command)
       vhost_session_notify (self, VHOST_SESSION_PROP_STATUS);
     }
   vhost_session_flush_config (self);
+  vhost_session_ask_misses (self);
 }
 
-/* One part of the ring, as the guest's address. Without GPA_ADDRESSES it comes as the front-end's
- * own address. */
+/* One part of the ring, as the queue's map has it. Without GPA_ADDRESSES it comes as the
+ * front-end's own address; behind a vIOMMU it is an I/O address in any case (I1). */
 static gboolean
 translate (VhostSession *self, VhostSessionVring *vring, const char *part, guint64 address,
            guint64 length, guint64 *guest_address, GError **error)
 {
   *guest_address = address;
-  if (vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_GPA_ADDRESSES))
+  if (vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_GPA_ADDRESSES)
+      || vhost_session_has_feature (self, VHOST_WIRE_F_ACCESS_PLATFORM))
     return TRUE; /* checked against the map by the queue */
   if (vhost_memory_user_to_guest (self->memory, address, length, guest_address))
     return TRUE;
@@ -260,13 +284,46 @@ vhost_session_duplicate_fd (int fd, GError **error)
   return copy;
 }
 
-/* What the start needs and other messages have brought, or have not (R17). V2 and V3 are the
+/* V7: a position that the ring does not have, or more bits than a split ring's index has. */
+static gboolean
+check_base (VhostSessionVring *vring, guint32 base, gboolean packed, GError **error)
+{
+  guint32 size = vring->size;
+
+  if (packed ? (base & 0x7fff) < size && (base >> 16 & 0x7fff) < size : base <= G_MAXUINT16)
+    return TRUE;
+  g_set_error (
+      error, VHOST_ERROR, VHOST_ERROR_INVALID,
+      "ring %u cannot begin at 0x%x: a %s ring of %u entries has no such %s (SET_VRING_BASE)",
+      vring->queue->index, base, packed ? "packed" : "split", size, packed ? "positions" : "index");
+  return FALSE;
+}
+
+/* V3, V4: the sizes of the parts. */
+static gboolean
+translate_parts (VhostSession *self, VhostSessionVring *vring, VhostQueueSetup *setup,
+                 gboolean packed, GError **error)
+{
+  const VhostWireVringAddr *addr = &vring->addr;
+  guint64 size = vring->size;
+  guint event = vhost_session_has_feature (self, VHOST_WIRE_F_RING_EVENT_IDX) ? 2 : 0;
+
+  return translate (self, vring, packed ? "descriptor ring" : "descriptor table", addr->descriptor,
+                    16 * size, &setup->descriptor, error)
+         && translate (self, vring, packed ? "driver event area" : "available ring",
+                       addr->available, packed ? 4 : 4 + 2 * size + event, &setup->available, error)
+         && translate (self, vring, packed ? "device event area" : "used ring", addr->used,
+                       packed ? 4 : 4 + 8 * size + event, &setup->used, error);
+}
+
+/* What the start needs and other messages have brought, or have not (R17). V1, V2 and V3 are the
  * queue's to check. */
 gboolean
 vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring, VhostQueueSetup *setup,
                              GError **error)
 {
-  gboolean event_idx = (self->features & VHOST_WIRE_BIT (VHOST_WIRE_F_RING_EVENT_IDX)) != 0;
+  gboolean packed = vhost_session_has_feature (self, VHOST_WIRE_F_RING_PACKED);
+  gboolean version_1 = vhost_session_has_feature (self, VHOST_WIRE_F_VERSION_1);
   guint index = vring->queue->index;
 
   if (vring->size == 0 || !vring->have_addr)
@@ -283,17 +340,18 @@ vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring, Vhost
       return FALSE;
     }
   setup->size = vring->size;
-  setup->base = vring->base;
+  setup->base = vhost_session_get_vring_base (self, vring);
   setup->features = self->features;
+  if (version_1) /* which has no such feature any more (V39) */
+    setup->features &= ~VHOST_WIRE_BIT (VHOST_WIRE_F_NOTIFY_ON_EMPTY);
+  setup->big_endian = vring->big_endian && !version_1;
   setup->log = vring->addr.log;
-  setup->log_used = (vring->addr.flags & 1) != 0;
-  return translate (self, vring, "descriptor table", vring->addr.descriptor,
-                    16 * (guint64) vring->size, &setup->descriptor, error)
-         && translate (self, vring, "available ring", vring->addr.available,
-                       4 + 2 * (guint64) vring->size + (event_idx ? 2 : 0), &setup->available,
-                       error)
-         && translate (self, vring, "used ring", vring->addr.used,
-                       4 + 8 * (guint64) vring->size + (event_idx ? 2 : 0), &setup->used, error);
+  setup->log_used = (vring->addr.flags & VHOST_WIRE_VRING_F_LOG) != 0;
+  setup->dirty_log = vhost_session_get_log (self);
+  return check_base (vring, setup->base, packed, error)
+         && translate_parts (self, vring, setup, packed, error)
+         && vhost_session_check_log (self, vring, &vring->addr, error)
+         && vhost_session_find_inflight (self, vring, &setup->inflight, error);
 }
 
 static gboolean try_start (gpointer data);
@@ -351,17 +409,24 @@ try_start (gpointer data)
   clear_retry_timer (self);
   command = vhost_session_command_new (self, vring, start_run, start_done);
   command->enabled = vring->enabled;
-  command->memory = vhost_memory_ref (self->memory);
+  command->in_band = vhost_session_calls_in_band (self, vring);
   command->setup.kick_fd = g_steal_fd (&vring->kick_fd);
   command->setup.call_fd = vhost_session_duplicate_fd (vring->call_fd, &error);
   if (error == NULL)
     command->setup.err_fd = vhost_session_duplicate_fd (vring->err_fd, &error);
+  if (error == NULL)
+    command->setup.log_fd = vhost_session_duplicate_fd (self->log_fd, &error);
   if (error != NULL || !vhost_session_prepare_setup (self, vring, &command->setup, &error))
     {
       vhost_session_command_free (command);
       vhost_session_check_suspend (self);
       goto refused;
     }
+  command->memory = vhost_memory_ref (vhost_session_get_ring_memory (self));
+  if (command->setup.inflight != NULL)
+    command->inflight = vhost_inflight_ref (command->setup.inflight);
+  if (command->setup.dirty_log != NULL)
+    command->log = vhost_dirty_log_ref (command->setup.dirty_log);
   vhost_session_command_post (command, TRUE);
   self->continuation = vhost_session_continue_ack;
   return G_SOURCE_REMOVE;
@@ -371,4 +436,48 @@ refused:
   vhost_fd_clear (&vring->kick_fd);
   vhost_session_finish_message (self, error);
   return G_SOURCE_REMOVE;
+}
+
+/* QEMU does not ask for KICK's acknowledgement: its guest would hang without a word, so the log
+ * says it aloud. */
+static void
+warn_of_memory (VhostSession *self, const GError *error)
+{
+  if (!g_error_matches (error, VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY) || self->told_cure)
+    return;
+  self->told_cure = TRUE;
+  g_warning ("%s: %s", self->peer_label, error->message);
+}
+
+/* Thread: control. A broken ring that was set up again has stopped. */
+static void
+continue_restart (VhostSession *self)
+{
+  vhost_session_disarm_drain (self);
+  vhost_session_begin_start (self);
+}
+
+VhostSessionResult
+vhost_session_start_vring (VhostSession *self, VhostSessionVring *vring, int fd, GError **error)
+{
+  VhostQueueSetup setup = { 0 };
+
+  if (!vhost_session_prepare_setup (self, vring, &setup, error))
+    {
+      vhost_fd_clear (&fd);
+      if (error != NULL)
+        warn_of_memory (self, *error);
+      return VHOST_SESSION_REFUSED;
+    }
+  vhost_fd_clear (&vring->kick_fd);
+  vring->kick_fd = fd;
+  self->current_vring = vring;
+  if (vring->started)
+    {
+      vhost_session_stop_vring (self, vring, TRUE);
+      vhost_session_arm_drain (self);
+      return vhost_session_wait (self, continue_restart);
+    }
+  vhost_session_begin_start (self);
+  return VHOST_SESSION_LATER;
 }

@@ -13,8 +13,8 @@
 #include "vhost-session-private.h"
 
 /* @index as it came, not cut to fewer bits. */
-static VhostSessionVring *
-find_vring (VhostSession *self, guint32 index, GError **error)
+VhostSessionVring *
+vhost_session_find_vring (VhostSession *self, guint32 index, GError **error)
 {
   if (index < self->n_vrings)
     return &self->vrings[index];
@@ -28,7 +28,7 @@ find_vring (VhostSession *self, guint32 index, GError **error)
 static VhostSessionVring *
 find_idle_vring (VhostSession *self, guint32 index, GError **error)
 {
-  VhostSessionVring *vring = find_vring (self, index, error);
+  VhostSessionVring *vring = vhost_session_find_vring (self, index, error);
 
   if (vring != NULL && vring->started && !vring->broken)
     {
@@ -44,16 +44,18 @@ VHOST_SESSION_HANDLER (set_vring_num)
   VhostWireVringState state = message->payload.state;
   VhostSessionVring *vring = find_idle_vring (self, state.index, error);
   guint max_size = vhost_backend_get_queue_size (self->backend);
+  gboolean power_of_2;
 
   if (vring == NULL)
     return VHOST_SESSION_REFUSED;
-  /* V1, for the split layout, which is the only one that is offered */
-  if (state.num == 0 || state.num > max_size || (state.num & (state.num - 1)) != 0)
+  /* V1. The queue looks again at its start: features may come later (R17). */
+  power_of_2 = self->have_features && !vhost_session_has_feature (self, VHOST_WIRE_F_RING_PACKED);
+  if (state.num == 0 || state.num > max_size || (power_of_2 && (state.num & (state.num - 1)) != 0))
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "ring %u cannot have %u entries: a power of 2 is needed, and at most %u "
-                   "(the device's queue-size)",
-                   state.index, state.num, max_size);
+                   "ring %u cannot have %u entries: %s is needed, and at most %u (the device's "
+                   "queue-size)",
+                   state.index, state.num, power_of_2 ? "a power of 2" : "at least 1", max_size);
       return VHOST_SESSION_REFUSED;
     }
   vring->size = state.num;
@@ -64,12 +66,14 @@ VHOST_SESSION_HANDLER (set_vring_num)
 VHOST_SESSION_HANDLER (set_vring_addr)
 {
   VhostWireVringAddr addr = message->payload.addr;
-  VhostSessionVring *vring = find_vring (self, addr.index, error);
+  VhostSessionVring *vring = vhost_session_find_vring (self, addr.index, error);
+  gboolean running;
 
   if (vring == NULL)
     return VHOST_SESSION_REFUSED;
-  /* R9: the flags may change while the ring runs, its place may not. */
-  if (vring->started && !vring->broken
+  running = vring->started && !vring->broken;
+  /* R9: flags and log may change while the ring runs, its place may not. */
+  if (running
       && (addr.descriptor != vring->addr.descriptor || addr.available != vring->addr.available
           || addr.used != vring->addr.used))
     {
@@ -77,10 +81,15 @@ VHOST_SESSION_HANDLER (set_vring_addr)
                    "ring %u runs and cannot be moved; stop it first (GET_VRING_BASE)", addr.index);
       return VHOST_SESSION_REFUSED;
     }
+  if (running && !vhost_session_check_log (self, vring, &addr, error))
+    return VHOST_SESSION_REFUSED;
   vring->addr = addr; /* R17: the memory that holds it may come later */
   vring->have_addr = TRUE;
   vring->renewed = vring->broken;
-  return VHOST_SESSION_DONE;
+  if (!running || vhost_session_get_log (self) == NULL)
+    return VHOST_SESSION_DONE;
+  vhost_session_post_log (self, vring);
+  return vhost_session_wait (self, vhost_session_continue_ack);
 }
 
 VHOST_SESSION_HANDLER (set_vring_base)
@@ -90,7 +99,9 @@ VHOST_SESSION_HANDLER (set_vring_base)
 
   if (vring == NULL)
     return VHOST_SESSION_REFUSED;
-  if (state.num > G_MAXUINT16)
+  /* Of a packed ring it is two positions, which mean nothing before its size is known. */
+  if (self->have_features && !vhost_session_has_feature (self, VHOST_WIRE_F_RING_PACKED)
+      && state.num > G_MAXUINT16)
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
                    "ring %u cannot begin at index %u: a split ring's index has 16 bits",
@@ -98,8 +109,20 @@ VHOST_SESSION_HANDLER (set_vring_base)
       return VHOST_SESSION_REFUSED;
     }
   vring->base = state.num;
+  vring->base_known = TRUE;
   vring->have_base = vring->renewed = vring->broken;
   return VHOST_SESSION_DONE;
+}
+
+/* V7: both positions 0, both wrap counters 1. */
+#define PACKED_BASE 0x80008000u
+
+guint32
+vhost_session_get_vring_base (VhostSession *self, VhostSessionVring *vring)
+{
+  if (!vring->base_known && vhost_session_has_feature (self, VHOST_WIRE_F_RING_PACKED))
+    return PACKED_BASE;
+  return vring->base;
 }
 
 /* Thread: control. */
@@ -107,7 +130,8 @@ static void
 continue_get_base (VhostSession *self)
 {
   VhostSessionVring *vring = self->current_vring;
-  VhostWireVringState state = { .index = vring->queue->index, .num = vring->base };
+  VhostWireVringState state
+      = { .index = vring->queue->index, .num = vhost_session_get_vring_base (self, vring) };
 
   vhost_session_disarm_drain (self);
   vhost_session_reply (self, &state, sizeof state);
@@ -116,7 +140,7 @@ continue_get_base (VhostSession *self)
 
 VHOST_SESSION_HANDLER (get_vring_base)
 {
-  VhostSessionVring *vring = find_vring (self, message->payload.state.index, error);
+  VhostSessionVring *vring = vhost_session_find_vring (self, message->payload.state.index, error);
   VhostWireVringState state;
 
   if (vring == NULL)
@@ -129,7 +153,8 @@ VHOST_SESSION_HANDLER (get_vring_base)
       vhost_session_arm_drain (self);
       return vhost_session_wait (self, continue_get_base);
     }
-  state = (VhostWireVringState){ .index = vring->queue->index, .num = vring->base };
+  state = (VhostWireVringState){ .index = vring->queue->index,
+                                 .num = vhost_session_get_vring_base (self, vring) };
   vhost_session_reply (self, &state, sizeof state);
   return VHOST_SESSION_REPLIED;
 }
@@ -140,7 +165,7 @@ take_notifier (VhostSession *self, VhostMessage *message, int *fd, GError **erro
 {
   guint64 value = message->payload.u64;
   guint index = value & VHOST_WIRE_VRING_INDEX_MASK;
-  VhostSessionVring *vring = find_vring (self, index, error);
+  VhostSessionVring *vring = vhost_session_find_vring (self, index, error);
   VhostFdKind kind;
 
   *fd = -1;
@@ -171,28 +196,8 @@ kick_fd_run (VhostSessionCommand *command)
   vhost_session_command_answer (command);
 }
 
-/* QEMU does not ask for KICK's acknowledgement: its guest would hang without a word, so the log
- * says it aloud. */
-static void
-warn_of_memory (VhostSession *self, const GError *error)
-{
-  if (!g_error_matches (error, VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY) || self->told_cure)
-    return;
-  self->told_cure = TRUE;
-  g_warning ("%s: %s", self->peer_label, error->message);
-}
-
-/* A broken ring that was set up again has stopped. */
-static void
-continue_restart (VhostSession *self)
-{
-  vhost_session_disarm_drain (self);
-  vhost_session_begin_start (self);
-}
-
 VHOST_SESSION_HANDLER (set_vring_kick)
 {
-  VhostQueueSetup setup = { 0 };
   int fd;
   VhostSessionVring *vring = take_notifier (self, message, &fd, error);
 
@@ -207,30 +212,14 @@ VHOST_SESSION_HANDLER (set_vring_kick)
       vhost_session_command_post (command, TRUE);
       return vhost_session_wait (self, vhost_session_continue_ack);
     }
-  if (!vhost_session_prepare_setup (self, vring, &setup, error))
-    {
-      vhost_fd_clear (&fd);
-      if (error != NULL)
-        warn_of_memory (self, *error);
-      return VHOST_SESSION_REFUSED;
-    }
-  vhost_fd_clear (&vring->kick_fd);
-  vring->kick_fd = fd;
-  self->current_vring = vring;
-  if (vring->started)
-    {
-      vhost_session_stop_vring (self, vring, TRUE);
-      vhost_session_arm_drain (self);
-      return vhost_session_wait (self, continue_restart);
-    }
-  vhost_session_begin_start (self);
-  return VHOST_SESSION_LATER;
+  return vhost_session_start_vring (self, vring, fd, error);
 }
 
 /* Thread: worker. */
 static void
 call_fd_run (VhostSessionCommand *command)
 {
+  command->queue->hooks.call = NULL; /* R15: what SET_VRING_CALL says counts */
   vhost_queue_take_call_fd (command->queue, g_steal_fd (&command->fd));
   vhost_session_command_answer (command);
 }
@@ -277,6 +266,7 @@ VHOST_SESSION_HANDLER (set_vring_call)
 
   if (vring == NULL)
     return VHOST_SESSION_REFUSED;
+  vring->call_polled = fd < 0;
   return set_notifier (self, vring, &vring->call_fd, fd, call_fd_run, error);
 }
 
@@ -287,6 +277,7 @@ VHOST_SESSION_HANDLER (set_vring_err)
 
   if (vring == NULL)
     return VHOST_SESSION_REFUSED;
+  vring->err_polled = fd < 0;
   return set_notifier (self, vring, &vring->err_fd, fd, err_fd_run, error);
 }
 
@@ -313,7 +304,7 @@ vhost_session_post_enabled (VhostSession *self, VhostSessionVring *vring, gboole
 VHOST_SESSION_HANDLER (set_vring_enable)
 {
   VhostWireVringState state = message->payload.state;
-  VhostSessionVring *vring = find_vring (self, state.index, error);
+  VhostSessionVring *vring = vhost_session_find_vring (self, state.index, error);
 
   if (vring == NULL)
     return VHOST_SESSION_REFUSED;
@@ -330,14 +321,22 @@ VHOST_SESSION_HANDLER (set_vring_enable)
   return vhost_session_wait (self, vhost_session_continue_ack);
 }
 
+/* Once for each ring before it starts; VERSION_1 makes it meaningless (V5). */
 VHOST_SESSION_HANDLER (set_vring_endian)
 {
-  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "it is not offered here");
-  return VHOST_SESSION_REFUSED;
-}
+  VhostWireVringState state = message->payload.state;
+  VhostSessionVring *vring = find_idle_vring (self, state.index, error);
 
-VHOST_SESSION_HANDLER (vring_kick)
-{
-  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED, "it is not offered here");
-  return VHOST_SESSION_REFUSED;
+  if (vring == NULL)
+    return VHOST_SESSION_REFUSED;
+  if (state.num > 1)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                   "ring %u can be little-endian (0) or big-endian (1), not %u", state.index,
+                   state.num);
+      return VHOST_SESSION_REFUSED;
+    }
+  vring->big_endian = state.num == 1;
+  vring->renewed = vring->broken;
+  return VHOST_SESSION_DONE;
 }

@@ -16,6 +16,7 @@
 #include "vhost-session-private.h"
 
 #include <gio/gio.h>
+#include <gio/gunixfdlist.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -57,6 +58,8 @@ vhost_session_finalize (GObject *object)
 {
   VhostSession *self = VHOST_SESSION (object);
 
+  g_clear_pointer (&self->backend_channel, vhost_backend_channel_free); /* its end uses the rest */
+  vhost_session_clear_iotlb (self);
   for (guint i = 0; i < self->n_vrings; i++)
     {
       g_clear_object (&self->vrings[i].queue);
@@ -70,7 +73,8 @@ vhost_session_finalize (GObject *object)
   clear_source (&self->drain_timer);
   clear_source (&self->retry_timer);
   g_clear_pointer (&self->channel, vhost_channel_free);
-  g_clear_pointer (&self->backend_channel, vhost_backend_channel_free);
+  vhost_session_clear_log (self);
+  g_clear_pointer (&self->inflight, vhost_inflight_unref);
   g_clear_pointer (&self->memory, vhost_memory_unref);
   g_clear_pointer (&self->inbox, vhost_session_inbox_unref);
   g_clear_error (&self->message_error);
@@ -217,12 +221,39 @@ vhost_session_class_init (VhostSessionClass *klass)
    */
   g_signal_new ("queue-broken", VHOST_TYPE_SESSION, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                 G_TYPE_NONE, 2, VHOST_TYPE_QUEUE, G_TYPE_STRING);
+
+  /**
+   * VhostSession::message:
+   * @self: the session
+   * @request: number of the message
+   * @flags: flags of its header; bit 3: an answer is asked for
+   * @payload: what came with it
+   * @fds: file descriptors that came with it
+   *
+   * A message arrived that the specification does not know, an extension perhaps that this program
+   * and its front-end have agreed on. A handler that knows it returns %TRUE; before that it may
+   * answer with vhost_session_reply_message(). Without that, the library acknowledges the message
+   * if the front-end asks for it, with 0 for one that was handled and 1 for one that was not.
+   *
+   * The payload has at most 2056 bytes, like every message. It comes from the front-end as it is
+   * and must be checked.
+   *
+   * Thread: control.
+   *
+   * Returns: %TRUE when the message was handled; no other handler sees it then
+   *
+   * Since: 0.1
+   */
+  g_signal_new ("message", VHOST_TYPE_SESSION, G_SIGNAL_RUN_LAST, 0,
+                g_signal_accumulator_true_handled, NULL, NULL, G_TYPE_BOOLEAN, 4, G_TYPE_UINT,
+                G_TYPE_UINT, G_TYPE_BYTES, G_TYPE_UNIX_FD_LIST);
 }
 
 static void
 vhost_session_init (VhostSession *self)
 {
   self->peer_pid = self->peer_uid = -1;
+  self->log_fd = -1;
 }
 
 /* Who is at the other end. A command name is the peer's to choose, so it is made fit to print. */
@@ -394,6 +425,9 @@ vhost_session_close_now (VhostSession *self)
   vhost_backend_set_peer (self->backend, NULL, self);
   g_clear_pointer (&self->backend_channel, vhost_backend_channel_free);
   g_clear_pointer (&self->channel, vhost_channel_free);
+  vhost_session_clear_iotlb (self);
+  vhost_session_clear_log (self);
+  g_clear_pointer (&self->inflight, vhost_inflight_unref);
   g_clear_pointer (&self->memory, vhost_memory_unref);
   error = g_steal_pointer (&self->close_error);
   self->owner->closed (self, error, self->owner_data);
@@ -445,6 +479,7 @@ vhost_session_new_take_fd (int fd, VhostBackend *backend, VhostWorker **workers,
       VhostSessionVring *vring = &self->vrings[i];
 
       vring->kick_fd = vring->call_fd = vring->err_fd = -1;
+      vring->big_endian = G_BYTE_ORDER == G_BIG_ENDIAN;
       vring->worker = workers[i % n_workers];
       vring->queue = vhost_queue_new (i, vhost_backend_get_queue_size (backend),
                                       vhost_backend_get_chain_data_size (backend),
@@ -651,4 +686,40 @@ vhost_session_close (VhostSession *self)
 {
   if (self->channel != NULL)
     vhost_session_shutdown (self, self->drain_timeout_ms, NULL);
+}
+
+/**
+ * vhost_session_reply_message:
+ * @self: a session
+ * @payload: at most 2056 bytes
+ * @error: return location for an error, or %NULL
+ *
+ * Answers the message that a handler of #VhostSession::message is just looking at, in place of the
+ * acknowledgement. At most once for each message.
+ *
+ * Thread: control.
+ *
+ * Returns: %TRUE when the answer is under way; %FALSE with #VHOST_ERROR_INVALID when no message
+ * waits for one or @payload is too long
+ *
+ * Since: 0.1
+ */
+gboolean
+vhost_session_reply_message (VhostSession *self, GBytes *payload, GError **error)
+{
+  gsize size;
+  const void *data = g_bytes_get_data (payload, &size);
+
+  if (!self->offered || self->replied || size > VHOST_WIRE_MAX_PAYLOAD)
+    {
+      g_set_error (
+          error, VHOST_ERROR, VHOST_ERROR_INVALID,
+          "%s: %" G_GSIZE_FORMAT " bytes cannot be sent as an answer: %s", self->peer_label, size,
+          size > VHOST_WIRE_MAX_PAYLOAD
+              ? "no message is that long"
+              : "no message waits for one; answer from a handler of the signal \"message\"");
+      return FALSE;
+    }
+  vhost_session_reply (self, data, (guint32) size);
+  return TRUE;
 }

@@ -32,5 +32,7 @@ VHOST_AVAILABLE_IN_0_1
 VhostQueue *vhost_session_get_queue (VhostSession *self, guint index);
 VHOST_AVAILABLE_IN_0_1
 void vhost_session_close (VhostSession *self);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_session_reply_message (VhostSession *self, GBytes *payload, GError **error);
 
 G_END_DECLS

@@ -128,6 +128,10 @@ typedef enum
 #define VHOST_WIRE_F_ACCESS_PLATFORM 33
 #define VHOST_WIRE_F_RING_PACKED 34
 #define VHOST_WIRE_F_IN_ORDER 35
+#define VHOST_WIRE_F_RING_RESET 40
+
+/* Of SET_VRING_ADDR. */
+#define VHOST_WIRE_VRING_F_LOG 1u
 
 #define VHOST_WIRE_BIT(n) (G_GUINT64_CONSTANT (1) << (n))
 
@@ -189,6 +193,34 @@ typedef struct
   guint64 size;
   guint64 offset;
 } VhostWireLog;
+
+/* struct vhost_iotlb_msg with the C structure's padding. */
+typedef struct
+{
+  guint64 iova;
+  guint64 size;
+  guint64 user_address;
+  guint8 access; /* bit 0: read, bit 1: write */
+  guint8 type;   /* VhostWireIotlbType */
+  guint8 padding[6];
+} VhostWireIotlb;
+
+typedef enum
+{
+  VHOST_WIRE_IOTLB_MISS = 1, /* this and the last one are the back-end's to send */
+  VHOST_WIRE_IOTLB_UPDATE = 2,
+  VHOST_WIRE_IOTLB_INVALIDATE = 3,
+  VHOST_WIRE_IOTLB_ACCESS_FAIL = 4,
+} VhostWireIotlbType;
+
+typedef struct
+{
+  guint64 mmap_size;
+  guint64 mmap_offset;
+  guint16 num_queues;
+  guint16 queue_size;
+  guint8 padding[4];
+} VhostWireInflight;
 
 /* How a message is answered. */
 typedef enum

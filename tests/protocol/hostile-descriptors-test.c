@@ -35,8 +35,10 @@ assert_stray_fds (guint n)
       guint answered;
       GError *error = NULL;
 
-      /* These are about rings, and may keep one. */
-      if (request >= MSG_SET_VRING_KICK && request <= MSG_SET_VRING_ERR && n == 1)
+      /* These are about rings and their log, and may keep one. */
+      if (((request >= MSG_SET_VRING_KICK && request <= MSG_SET_VRING_ERR)
+           || request == MSG_SET_LOG_FD)
+          && n == 1)
         continue;
       vhost_frontend_send (h.attacker, request, RAW_VERSION | RAW_NEED_REPLY, NULL, 0, fds, n,
                            &error);

@@ -3,6 +3,8 @@
 /* The session: negotiation, answers, the end, and whatever a front-end may send. */
 #include "session-peer.h"
 
+#include <gio/gunixfdlist.h>
+
 #define TEST_AREA "session"
 
 static void
@@ -11,9 +13,15 @@ test_offers (Fixture *f, gconstpointer data)
   guint64 features = get_u64 (f, VHOST_WIRE_GET_FEATURES);
   guint64 protocol = get_u64 (f, VHOST_WIRE_GET_PROTOCOL_FEATURES); /* N1 */
 
+  /* RING_RESET, IN_ORDER, RING_PACKED, ACCESS_PLATFORM, VERSION_1, PROTOCOL_FEATURES, EVENT_IDX,
+   * INDIRECT_DESC, LOG_ALL, NOTIFY_ON_EMPTY and the device's own */
   g_assert_cmphex (features, ==,
-                   G_GUINT64_CONSTANT (1) << 32 | 1u << 30 | 1u << 29 | 1u << 28 | 1u << 5);
-  g_assert_cmphex (protocol, ==, ALL_PROTOCOL | 1u << 21);
+                   G_GUINT64_CONSTANT (0x10f) << 32 | 1u << 30 | 1u << 29 | 1u << 28 | 1u << 26
+                       | 1u << 24 | 1u << 5);
+  /* GPA_ADDRESSES, GET_VRING_BASE_INFLIGHT, INFLIGHT_SHMFD, BACKEND_SEND_FD, CROSS_ENDIAN,
+   * LOG_SHMFD */
+  g_assert_cmphex (protocol, ==,
+                   ALL_PROTOCOL | 1u << 21 | 1u << 20 | 1u << 12 | 1u << 10 | 1u << 6 | 1u << 1);
   g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES, protocol), ==, 0);
   g_assert_cmpuint (get_u64 (f, VHOST_WIRE_GET_QUEUE_NUM), ==, N_QUEUES);
   g_assert_cmpuint (get_u64 (f, VHOST_WIRE_GET_MAX_MEM_SLOTS), ==, 509);
@@ -39,11 +47,11 @@ test_acks_when_asked (Fixture *f, gconstpointer data)
 static void
 test_refuses_strange_features (Fixture *f, gconstpointer data)
 {
-  guint64 packed = VHOST_WIRE_BIT (VHOST_WIRE_F_RING_PACKED);
+  guint64 strange = VHOST_WIRE_BIT (41);
 
   g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES, ALL_PROTOCOL | 1u << 14), !=, 0);
   g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES, ALL_PROTOCOL), ==, 0);
-  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, FEATURES | packed), !=, 0);
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, FEATURES | strange), !=, 0);
   g_assert_cmphex (vhost_session_get_features (f->session), ==, 0);
   g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_STATUS, 11), ==, 0);
   g_assert_cmpuint (get_u64 (f, VHOST_WIRE_GET_STATUS), ==, 3); /* T1 */
@@ -52,6 +60,57 @@ test_refuses_strange_features (Fixture *f, gconstpointer data)
   g_assert_cmpuint (get_u64 (f, VHOST_WIRE_GET_STATUS), ==, 11);
   g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_STATUS, 256), !=, 0); /* T4 */
   g_assert_cmpuint (get_u64 (f, VHOST_WIRE_GET_STATUS), ==, 11);
+}
+
+typedef struct
+{
+  Fixture *f;
+  guint n;
+  gboolean reply;
+} Vendor;
+
+static gboolean
+on_message (VhostSession *session, guint request, guint flags, GBytes *payload, GUnixFDList *fds,
+            Vendor *vendor)
+{
+  g_autoptr (GBytes) answer = g_bytes_new ("abc", 3);
+  g_autoptr (GBytes) huge = g_bytes_new_take (g_malloc0 (3000), 3000);
+  g_autoptr (GError) error = NULL;
+
+  vendor->n++;
+  if (request != 1001)
+    return FALSE;
+  g_assert_cmpuint (g_bytes_get_size (payload), ==, 8);
+  g_assert_cmpint (g_unix_fd_list_get_length (fds), ==, 1);
+  if (!vendor->reply)
+    return TRUE;
+  g_assert_false (vhost_session_reply_message (session, huge, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
+  g_assert_true (vhost_session_reply_message (session, answer, NULL));
+  g_assert_false (vhost_session_reply_message (session, answer, NULL)); /* one is enough */
+  return TRUE;
+}
+
+static void
+test_vendor_message (Fixture *f, gconstpointer data)
+{
+  Vendor vendor = { .f = f };
+  guint64 value = 7;
+  char answer[8] = "";
+  g_autoptr (GBytes) bytes = g_bytes_new ("x", 1);
+  g_autoptr (GError) error = NULL;
+
+  g_signal_connect (f->session, "message", G_CALLBACK (on_message), &vendor);
+  g_assert_cmpuint (call_fds (f, 1001, &value, 8, &f->kick_fd, 1), ==, 0);
+  g_assert_cmpuint (call (f, 1002, NULL, 0), !=, 0);
+  vendor.reply = TRUE;
+  send_message (f, 1001, NEED_REPLY, &value, 8, &f->kick_fd, 1);
+  g_assert_cmpuint (receive_reply (f, 1001, answer, sizeof answer), ==, 3);
+  g_assert_cmpstr (answer, ==, "abc");
+  g_assert_cmpuint (call (f, VHOST_WIRE_SET_OWNER, NULL, 0), ==, 0); /* one answer, not two */
+  g_assert_cmpuint (vendor.n, ==, 3);
+  g_assert_false (vhost_session_reply_message (f->session, bytes, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
 }
 
 static void
@@ -308,6 +367,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  ADD ("offers-unknown-messages-to-the-program", set_up, test_vendor_message);
   ADD ("offers-what-works-and-knows-its-peer", set_up, test_offers);
   ADD ("answers-each-message-once-and-only-when-asked", set_up, test_acks_when_asked);
   ADD ("refuses-features-that-were-not-offered", set_up, test_refuses_strange_features);

@@ -230,10 +230,97 @@ test_broken_ring_set_up_again (Fixture *f, gconstpointer data)
   g_assert_cmpuint (atomic_load (&f->device->n_stopped), ==, 1);
 }
 
+static void
+negotiate_packed (Fixture *f)
+{
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES,
+                              ALL_PROTOCOL | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_CROSS_ENDIAN)),
+                    ==, 0);
+  g_assert_cmpuint (
+      call_u64 (f, VHOST_WIRE_SET_FEATURES, FEATURES | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_PACKED)),
+      ==, 0);
+}
+
+static void
+test_packed_positions (Fixture *f, gconstpointer data)
+{
+  VhostWireVringAddr addr = ring_addr (0);
+
+  negotiate_packed (f);
+  g_assert_cmpuint (set_memory (f), ==, 0);
+  g_assert_cmphex (get_base (f, 0), ==, 0x80008000);                        /* V7 */
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_NUM, 0, 7), ==, 0); /* V1 */
+  g_assert_cmpuint (call (f, VHOST_WIRE_SET_VRING_ADDR, &addr, sizeof addr), ==, 0);
+  g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), ==, 0);
+  g_assert_cmphex (get_base (f, 0), ==, 0x80008000);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_BASE, 0, 0x80060003), ==, 0);
+  g_assert_cmphex (get_base (f, 0), ==, 0x80060003);
+  g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), ==, 0);
+  g_assert_cmphex (get_base (f, 0), ==, 0x80060003);
+  /* Positions that a ring of 7 does not have, one each. */
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_BASE, 0, 0x80060007), ==, 0);
+  g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), !=, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_BASE, 0, 0x80078000), ==, 0);
+  g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), !=, 0);
+  g_assert_cmpuint (call (f, VHOST_WIRE_RESET_DEVICE, NULL, 0), ==, 0);
+  g_assert_cmphex (get_base (f, 0), ==, 0x80008000);
+}
+
+/* What came before the features is checked by them when the ring starts. */
+static void
+test_layout_comes_last (Fixture *f, gconstpointer data)
+{
+  VhostWireVringAddr addr = ring_addr (0);
+
+  g_assert_cmpuint (set_memory (f), ==, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_NUM, 0, 7), ==, 0);
+  g_assert_cmpuint (call (f, VHOST_WIRE_SET_VRING_ADDR, &addr, sizeof addr), ==, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_BASE, 0, 0x80008000), ==, 0);
+  negotiate (f); /* split */
+  g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), !=, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_BASE, 0, 0), ==, 0);
+  g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), !=, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_NUM, 0, 7), !=, 0);
+  negotiate_packed (f);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_BASE, 0, 0x80008000), ==, 0);
+  g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), ==, 0);
+}
+
+static void
+test_endian (Fixture *f, gconstpointer data)
+{
+  VhostQueueSetup setup = { 0 };
+  const guint64 protocol = ALL_PROTOCOL | VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_CROSS_ENDIAN);
+  const guint64 legacy = VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES);
+  GError *error = NULL;
+
+  negotiate (f);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_ENDIAN, 0, 1), !=, 0); /* bit 6 */
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES, protocol), ==, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_ENDIAN, 0, 2), !=, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_ENDIAN, 0, 1), ==, 0);
+  g_assert_cmpuint (set_memory (f), ==, 0);
+  describe_ring (f, 0);
+  describe_ring (f, 1);
+  g_assert_true (vhost_session_prepare_setup (f->session, &f->session->vrings[0], &setup, &error));
+  g_assert_false (setup.big_endian); /* VERSION_1: V5 */
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, legacy), ==, 0);
+  g_assert_true (vhost_session_prepare_setup (f->session, &f->session->vrings[0], &setup, &error));
+  g_assert_true (setup.big_endian);
+  g_assert_true (vhost_session_prepare_setup (f->session, &f->session->vrings[1], &setup, &error));
+  g_assert_cmpint (setup.big_endian, ==, G_BYTE_ORDER == G_BIG_ENDIAN);
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, FEATURES), ==, 0);
+  start_ring (f, 0);
+  g_assert_cmpuint (call_state (f, VHOST_WIRE_SET_VRING_ENDIAN, 0, 0), !=, 0); /* it runs */
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  ADD ("packed-rings-have-two-positions", set_up, test_packed_positions);
+  ADD ("size-and-base-may-come-before-the-layout", set_up, test_layout_comes_last);
+  ADD ("byte-order-is-for-rings-without-version-1", set_up, test_endian);
   ADD ("refuses-impossible-rings", set_up, test_ring_limits);
   ADD ("takes-only-eventfds-and-pipes-for-notifications", set_up, test_notifier_kinds);
   ADD ("serves-a-ring-and-starts-it-again-where-it-stopped", set_up, test_serves);
