@@ -14,14 +14,16 @@ typedef struct _VhostDirtyLog VhostDirtyLog;
 /* Takes @fd in any case. Bit 0 is guest address 0, at @offset of the file (L7): @size and @offset
  * are checked for wrap-around and against the file. */
 VhostDirtyLog *vhost_dirty_log_new_take_fd (int fd, guint64 size, guint64 offset, GError **error);
-/* A log that nobody reads: remembers pages until SET_LOG_BASE brings a real one (L11). */
+/* A log that nobody reads: remembers pages until SET_LOG_BASE brings a real one (L11). In bounded
+ * memory: when there are very many it remembers larger units, so more than was marked. */
 VhostDirtyLog *vhost_dirty_log_new_pending (void);
 /* Thread: any, all below. */
 VhostDirtyLog *vhost_dirty_log_ref (VhostDirtyLog *self);
 void vhost_dirty_log_unref (VhostDirtyLog *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostDirtyLog, vhost_dirty_log_unref)
 
-/* Everything that @from, a pending log, remembers is marked here. */
+/* Everything that @from, a pending log, remembers is marked here; nobody marks in @from any more.
+ */
 void vhost_dirty_log_merge (VhostDirtyLog *self, VhostDirtyLog *from);
 /* Whether the last byte lies inside the log (L8). Always TRUE for a pending one. */
 gboolean vhost_dirty_log_covers (VhostDirtyLog *self, guint64 guest_address, guint64 length);
@@ -32,3 +34,9 @@ void vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 l
  * where @memory is an IOVA view). A place outside is ignored. */
 void vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostMemory *memory, const void *host,
                                 guint64 length);
+/* The same for @length bytes at @address as @memory's slots have it: guest addresses as they are,
+ * IOVAs of a view by way of their memory (L12). What has no translation is ignored. */
+void vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostMemory *memory, guint64 address,
+                                   guint64 length);
+/* TRUE: the log's file shrank under us, marks are lost; the session must end. */
+gboolean vhost_dirty_log_is_poisoned (VhostDirtyLog *self);

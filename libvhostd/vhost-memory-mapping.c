@@ -145,9 +145,8 @@ check_file (int fd, const VhostMemoryRegionInfo *info, GError **error)
   return TRUE;
 }
 
-/* Whether the file can no longer shrink. @seal: see to it, when the file's owner allows that. */
-static gboolean
-is_sealed (int fd, gboolean seal)
+gboolean
+vhost_memory_file_is_sealed (int fd, gboolean seal)
 {
   int seals = fcntl (fd, F_GET_SEALS);
 
@@ -157,9 +156,8 @@ is_sealed (int fd, gboolean seal)
   return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
 }
 
-/* What offsets and lengths of a mapping of this file must be multiples of. */
-static guint64
-file_granularity (int fd)
+guint64
+vhost_memory_file_granularity (int fd)
 {
   guint64 page = (guint64) sysconf (_SC_PAGESIZE);
   struct statfs status;
@@ -214,8 +212,8 @@ vhost_memory_mapping_new_take_fd (const VhostMemoryRegionInfo *info, int fd, gbo
   /* The size is looked at again once it can no longer become smaller. Huge pages are guarded all
    * the same: where the front-end punches a hole and the pool is empty, touching it is a SIGBUS
    * too. */
-  granularity = file_granularity (fd);
-  mapping->sealed = is_sealed (fd, seal);
+  granularity = vhost_memory_file_granularity (fd);
+  mapping->sealed = vhost_memory_file_is_sealed (fd, seal);
   if (mapping->sealed && !check_file (fd, info, error))
     return NULL;
   if (granularity > (guint64) sysconf (_SC_PAGESIZE))

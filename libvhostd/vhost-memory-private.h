@@ -64,18 +64,28 @@ typedef struct
   VhostMemorySlot slots[2];
 } VhostMemoryCache;
 
+/* The regions once more, in the order of another address. */
+typedef struct
+{
+  guint64 *keys; /* ascending */
+  VhostMemoryMapping **mappings;
+} VhostMemoryIndex;
+
+/* A view has slots of its own; all that concerns regions it shares with the map it was made of. */
 struct _VhostMemory
 {
   VhostReference ref_count;
   guint n_regions;
-  guint64 *keys;                 /* guest addresses, ascending, for the branchless search */
+  guint n_slots;                 /* the same number, but in a view */
+  guint64 *keys;                 /* addresses, ascending, for the branchless search */
   VhostMemorySlot *slots;        /* same order */
-  VhostMemoryMapping **mappings; /* same order, a reference each */
+  VhostMemoryMapping **mappings; /* by guest address, a reference each */
   VhostMemoryMapping **unsealed; /* those of them that can be poisoned: often none */
   guint n_unsealed;
-  gboolean is_view; /* addresses are IOVAs: what is not found is a miss, not a mistake (I1). n_slots
-                       and n_regions differ then, `mappings` are those of the regions */
-  guint n_slots;
+  VhostMemoryIndex by_user;
+  VhostMemoryIndex by_host;
+  gboolean is_view;     /* addresses are IOVAs: what is not found is a miss, not a mistake (I1) */
+  VhostMemory *regions; /* (owned) (nullable): what a view was made of */
 };
 
 VhostMemory *vhost_memory_new_empty (void);
@@ -94,18 +104,68 @@ VhostMemory *vhost_memory_add_take_fd (VhostMemory *self, const VhostMemoryRegio
 VhostMemory *vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo *info,
                                   GError **error);
 
+/* A view: a map over the regions of @regions (or of what that is a view of) with other addresses.
+ * @slots ascend, do not overlap, and each lies in one region. They are copied. (transfer full) */
+VhostMemory *vhost_memory_new_view (VhostMemory *regions, const VhostMemorySlot *slots, guint n);
+
 /* User address (an opaque value) to guest address; the whole range must lie in one region. */
 gboolean vhost_memory_user_to_guest (VhostMemory *self, guint64 user_address, guint64 length,
                                      guint64 *guest_address);
 
-/* The place of a byte of this process in the guest's memory; works on views too. */
+/* The place of a byte of this process in the guest's memory; works on views too. The whole range
+ * must lie in one region. */
 gboolean vhost_memory_host_to_guest (VhostMemory *self, const void *host, guint64 length,
                                      guint64 *guest_address);
+/* The region that has this byte; NULL: none. (transfer none) */
+VhostMemoryMapping *vhost_memory_find_user (VhostMemory *self, guint64 user_address);
+VhostMemoryMapping *vhost_memory_find_host (VhostMemory *self, const void *host);
+
+/* Whether all of @length bytes are there and may be used for @access, in one slot or in several
+ * that follow each other. FALSE: @missing (nullable) is the first byte that is not. */
+gboolean vhost_memory_holds (VhostMemory *self, guint64 address, guint64 length, guint access,
+                             guint64 *missing);
 
 /* TRUE: a region's file shrank under us; the session must end. */
 gboolean vhost_memory_is_poisoned (VhostMemory *self);
 
 const VhostMemorySlot *vhost_memory_lookup (VhostMemory *self, guint64 guest_address);
+
+/* Pages that lie apart in this process, side by side (V3); see vhost-memory-window.c. */
+typedef struct _VhostMemoryWindow VhostMemoryWindow;
+
+#define VHOST_MEMORY_WINDOW_MAX G_GUINT64_CONSTANT (0x100000)
+
+/* @length bytes at @address in one piece. When one slot holds them, they are where they are and
+ * *@window is NULL. Otherwise, in a view only, their pages are mapped once more into *@window, and
+ * what is returned is good until that is freed. NULL: something is missing, or without the right
+ * for all of @access (vhost_memory_holds () says where), or the pages cannot be mapped so: not all
+ * aligned, huge, more than VHOST_MEMORY_WINDOW_MAX. Thread: any; not for every request. */
+gpointer vhost_memory_translate_window (VhostMemory *self, guint64 address, guint64 length,
+                                        guint access, VhostMemoryWindow **window);
+void vhost_memory_window_free (VhostMemoryWindow *window);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostMemoryWindow, vhost_memory_window_free)
+
+/* What offsets and lengths of a mapping of this file must be multiples of. */
+guint64 vhost_memory_file_granularity (int fd);
+/* Whether the file can no longer shrink. @seal: see to it, when the file's owner allows that. */
+gboolean vhost_memory_file_is_sealed (int fd, gboolean seal);
+
+/* The last of @n keys not above @address, or the first of all; @n is not 0. The choice is a
+ * conditional move: addresses are random, a branch here would be mispredicted every second time. */
+static inline guint
+vhost_memory_search (const guint64 *keys, guint n, guint64 address)
+{
+  const guint64 *base = keys;
+
+  while (n > 1)
+    {
+      guint half = n / 2;
+
+      base = base[half] <= address ? base + half : base;
+      n -= half;
+    }
+  return (guint) (base - keys);
+}
 
 static inline gboolean
 vhost_memory_slot_holds (const VhostMemorySlot *slot, guint64 address, guint64 length)

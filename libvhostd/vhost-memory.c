@@ -80,6 +80,47 @@ check_infos (const VhostMemoryRegionInfo **infos, guint n, GError **error)
   return TRUE;
 }
 
+static int
+compare_mappings_user (gconstpointer a, gconstpointer b)
+{
+  const VhostMemoryMapping *x = *(const VhostMemoryMapping *const *) a;
+  const VhostMemoryMapping *y = *(const VhostMemoryMapping *const *) b;
+
+  return (x->info.user_address > y->info.user_address)
+         - (x->info.user_address < y->info.user_address);
+}
+
+static int
+compare_mappings_host (gconstpointer a, gconstpointer b)
+{
+  const VhostMemoryMapping *x = *(const VhostMemoryMapping *const *) a;
+  const VhostMemoryMapping *y = *(const VhostMemoryMapping *const *) b;
+
+  return (x->host > y->host) - (x->host < y->host);
+}
+
+/* @self's regions in two more orders, for the way back from other addresses. */
+static void
+fill_indexes (VhostMemory *self)
+{
+  gsize size = self->n_regions * sizeof *self->mappings;
+
+  self->by_user.keys = g_new (guint64, self->n_regions);
+  self->by_user.mappings = g_memdup2 (self->mappings, size);
+  self->by_host.keys = g_new (guint64, self->n_regions);
+  self->by_host.mappings = g_memdup2 (self->mappings, size);
+  if (self->n_regions == 0)
+    return;
+
+  qsort (self->by_user.mappings, self->n_regions, sizeof *self->mappings, compare_mappings_user);
+  qsort (self->by_host.mappings, self->n_regions, sizeof *self->mappings, compare_mappings_host);
+  for (guint i = 0; i < self->n_regions; i++)
+    {
+      self->by_user.keys[i] = self->by_user.mappings[i]->info.user_address;
+      self->by_host.keys[i] = (guintptr) self->by_host.mappings[i]->host;
+    }
+}
+
 /* A map of @mappings, which it takes (the references, not the array). */
 static VhostMemory *
 memory_new_take_mappings (VhostMemoryMapping *const *mappings, guint n)
@@ -118,6 +159,7 @@ memory_new_take_mappings (VhostMemoryMapping *const *mappings, guint n)
       self->slots[i].host = self->mappings[i]->host;
       self->slots[i].access = VHOST_MEMORY_READ | VHOST_MEMORY_WRITE;
     }
+  fill_indexes (self);
   return self;
 }
 
@@ -227,26 +269,6 @@ vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo *info, GErro
 }
 
 gboolean
-vhost_memory_user_to_guest (VhostMemory *self, guint64 user_address, guint64 length,
-                            guint64 *guest_address)
-{
-  for (guint i = 0; i < self->n_regions; i++)
-    {
-      const VhostMemoryRegionInfo *info = &self->mappings[i]->info;
-      guint64 offset = user_address - info->user_address;
-
-      if (offset < info->size)
-        {
-          if (length > info->size - offset)
-            return FALSE;
-          *guest_address = info->guest_address + offset;
-          return TRUE;
-        }
-    }
-  return FALSE;
-}
-
-gboolean
 vhost_memory_is_poisoned (VhostMemory *self)
 {
   for (guint i = 0; i < self->n_unsealed; i++)
@@ -259,22 +281,11 @@ vhost_memory_is_poisoned (VhostMemory *self)
 const VhostMemorySlot *
 vhost_memory_lookup (VhostMemory *self, guint64 guest_address)
 {
-  const guint64 *base = self->keys;
-  guint n = self->n_regions;
   const VhostMemorySlot *slot;
 
-  if (G_UNLIKELY (n == 0))
+  if (G_UNLIKELY (self->n_slots == 0))
     return NULL;
-  /* The last key not above the address, or the first of all. The choice is a conditional move:
-   * addresses are random, a branch here would be mispredicted every second time. */
-  while (n > 1)
-    {
-      guint half = n / 2;
-
-      base = base[half] <= guest_address ? base + half : base;
-      n -= half;
-    }
-  slot = &self->slots[base - self->keys];
+  slot = &self->slots[vhost_memory_search (self->keys, self->n_slots, guest_address)];
   return guest_address - slot->guest_address < slot->size ? slot : NULL;
 }
 
@@ -319,10 +330,21 @@ vhost_memory_unref (VhostMemory *self)
 
   if (!vhost_reference_drop (&self->ref_count))
     return;
-  for (guint i = 0; i < self->n_regions; i++)
-    vhost_memory_mapping_unref (self->mappings[i]);
-  g_free (self->unsealed);
-  g_free (self->mappings);
+  if (self->regions != NULL)
+    {
+      vhost_memory_unref (self->regions);
+    }
+  else
+    {
+      for (guint i = 0; i < self->n_regions; i++)
+        vhost_memory_mapping_unref (self->mappings[i]);
+      g_free (self->by_host.mappings);
+      g_free (self->by_host.keys);
+      g_free (self->by_user.mappings);
+      g_free (self->by_user.keys);
+      g_free (self->unsealed);
+      g_free (self->mappings);
+    }
   g_free (self->slots);
   g_free (self->keys);
   g_free (self);
@@ -369,7 +391,7 @@ vhost_memory_get_size (VhostMemory *self)
 
   /* Regions do not overlap: their sum fits. */
   for (guint i = 0; i < self->n_regions; i++)
-    size += self->slots[i].size;
+    size += self->mappings[i]->info.size;
   return size;
 }
 
@@ -441,32 +463,18 @@ vhost_memory_map (VhostMemory *self, guint64 guest_address, gsize *length)
   return slot != NULL ? slot->host + (guest_address - slot->guest_address) : NULL;
 }
 
-/* Whether @length bytes at @address are there, in one region or in several that follow each other.
- */
 static gboolean
-check_range (VhostMemory *self, guint64 address, gsize length, GError **error)
+check_range (VhostMemory *self, guint64 address, gsize length, guint access, GError **error)
 {
-  guint64 at = address;
-  guint64 left = length;
+  guint64 missing;
 
-  while (left > 0)
-    {
-      const VhostMemorySlot *slot = vhost_memory_lookup (self, at);
-      guint64 here;
-
-      if (slot == NULL)
-        {
-          g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                       "%" G_GSIZE_FORMAT " bytes at guest address 0x%" G_GINT64_MODIFIER
-                       "x are not all in shared memory: there is none at 0x%" G_GINT64_MODIFIER "x",
-                       length, address, at);
-          return FALSE;
-        }
-      here = MIN (left, slot->size - (at - slot->guest_address));
-      at += here; /* a region's end does not wrap */
-      left -= here;
-    }
-  return TRUE;
+  if (vhost_memory_holds (self, address, length, access, &missing))
+    return TRUE;
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+               "%" G_GSIZE_FORMAT " bytes at guest address 0x%" G_GINT64_MODIFIER
+               "x are not all in shared memory: there is none at 0x%" G_GINT64_MODIFIER "x",
+               length, address, missing);
+  return FALSE;
 }
 
 /**
@@ -496,7 +504,7 @@ vhost_memory_read (VhostMemory *self, guint64 guest_address, gpointer data, gsiz
   g_return_val_if_fail (self != NULL, FALSE);
   g_return_val_if_fail (data != NULL || length == 0, FALSE);
 
-  if (!check_range (self, guest_address, length, error))
+  if (!check_range (self, guest_address, length, VHOST_MEMORY_READ, error))
     return FALSE;
   while (length > 0)
     {
@@ -540,7 +548,7 @@ vhost_memory_write (VhostMemory *self, guint64 guest_address, gconstpointer data
   g_return_val_if_fail (self != NULL, FALSE);
   g_return_val_if_fail (data != NULL || length == 0, FALSE);
 
-  if (!check_range (self, guest_address, length, error))
+  if (!check_range (self, guest_address, length, VHOST_MEMORY_WRITE, error))
     return FALSE;
   while (length > 0)
     {
