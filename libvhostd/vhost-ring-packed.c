@@ -52,20 +52,18 @@ struct unaligned_descriptor
 static gboolean
 packed_place (VhostRing *ring, GError **error)
 {
-  gpointer slots, driver, device;
+  VhostRingPart parts[VHOST_RING_PARTS] = {
+    { "descriptor ring", ring->descriptor_address, VHOST_RING_DESCRIPTOR * (guint64) ring->size, 16,
+      VHOST_MEMORY_READ | VHOST_MEMORY_WRITE, NULL },
+    { "driver event area", ring->available_address, 4, 4, VHOST_MEMORY_READ, NULL },
+    { "device event area", ring->used_address, 4, 4, VHOST_MEMORY_WRITE, NULL },
+  };
 
-  ring->missed = FALSE;
-  if (!vhost_ring_place_part (ring, "descriptor ring", ring->descriptor_address,
-                              VHOST_RING_DESCRIPTOR * (guint64) ring->size, 16,
-                              VHOST_MEMORY_READ | VHOST_MEMORY_WRITE, &slots, error)
-      || !vhost_ring_place_part (ring, "driver event area", ring->available_address, 4, 4,
-                                 VHOST_MEMORY_READ, &driver, error)
-      || !vhost_ring_place_part (ring, "device event area", ring->used_address, 4, 4,
-                                 VHOST_MEMORY_WRITE, &device, error))
+  if (!vhost_ring_place (ring, parts, error))
     return FALSE;
-  ring->slots = slots;
-  ring->driver_event = driver;
-  ring->device_event = device;
+  ring->slots = parts[0].place;
+  ring->driver_event = parts[1].place;
+  ring->device_event = parts[2].place;
   return TRUE;
 }
 

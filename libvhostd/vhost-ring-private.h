@@ -59,6 +59,8 @@ typedef struct
   gboolean done;    /* pushed; waits for its turn (V27) */
 } VhostRingRequest;
 
+#define VHOST_RING_PARTS 3
+
 struct _VhostRing
 {
   const VhostRingOps *ops;
@@ -87,15 +89,16 @@ struct _VhostRing
   guint64 miss_address;
   guint miss_access;
 
+  /* (owned) (nullable): parts whose pages lie apart here, side by side (V3) */
+  VhostMemoryWindow *windows[VHOST_RING_PARTS];
+
   /* Both layouts. A position is a free-running index in the split layout; in the packed one it is a
    * slot, with a wrap counter beside it. */
   guint16 next_available; /* the next entry to take */
   guint16 next_used;      /* private: behind the last pushed entry */
   guint16 called_used;    /* next_used at the last call decision */
   gboolean called_valid;
-  guint32 n_uncalled;     /* entries (packed: slots) pushed since then. Not 0 after a start with
-                             in-flight tracking: the last process may have died before its call,
-                             so publish () once */
+  guint32 n_uncalled;     /* entries (packed: slots) pushed since then */
   guint8 *in_flight;      /* (owned): a byte per head or buffer ID (V9) */
   guint64 *segments_left; /* (unowned): the queue's segment budget */
   guint32 max_chain;      /* descriptors of one chain: max (size, 1024) through an indirect table */

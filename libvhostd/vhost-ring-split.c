@@ -99,21 +99,20 @@ static gboolean
 split_place (VhostRing *ring, GError **error)
 {
   guint64 event = ring->event_idx ? 2 : 0;
-  gpointer descriptors, available, used;
+  VhostRingPart parts[VHOST_RING_PARTS] = {
+    { "descriptor table", ring->descriptor_address, 16 * (guint64) ring->size, 16,
+      VHOST_MEMORY_READ, NULL },
+    { "available ring", ring->available_address, 4 + 2 * (guint64) ring->size + event, 2,
+      VHOST_MEMORY_READ, NULL },
+    { "used ring", ring->used_address, 4 + 8 * (guint64) ring->size + event, 4, VHOST_MEMORY_WRITE,
+      NULL },
+  };
 
-  ring->missed = FALSE;
-  if (!vhost_ring_place_part (ring, "descriptor table", ring->descriptor_address,
-                              16 * (guint64) ring->size, 16, VHOST_MEMORY_READ, &descriptors, error)
-      || !vhost_ring_place_part (ring, "available ring", ring->available_address,
-                                 4 + 2 * (guint64) ring->size + event, 2, VHOST_MEMORY_READ,
-                                 &available, error)
-      || !vhost_ring_place_part (ring, "used ring", ring->used_address,
-                                 4 + 8 * (guint64) ring->size + event, 4, VHOST_MEMORY_WRITE, &used,
-                                 error))
+  if (!vhost_ring_place (ring, parts, error))
     return FALSE;
-  ring->descriptors = descriptors;
-  ring->available = available;
-  ring->used = used;
+  ring->descriptors = parts[0].place;
+  ring->available = parts[1].place;
+  ring->used = parts[2].place;
   return TRUE;
 }
 

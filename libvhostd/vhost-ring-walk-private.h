@@ -157,9 +157,19 @@ vhost_ring_walk_finish (VhostChain *chain, const VhostRingCount *count)
   chain->writable_size = count->total - chain->readable_size;
 }
 
-/* @length bytes at @address of the guest, one piece in this process too; for a part of the ring. */
-gboolean vhost_ring_place_part (VhostRing *ring, const char *what, guint64 address, guint64 length,
-                                guint alignment, guint access, gpointer *where, GError **error);
+/* A part of the ring, contiguous in the guest's addresses, to be found in this process. */
+typedef struct
+{
+  const char *what;
+  guint64 address;
+  guint64 length;
+  guint alignment;
+  guint access;
+  gpointer place; /* out */
+} VhostRingPart;
+
+/* place () for the parts of a layout. FALSE: the ring is where it was. */
+gboolean vhost_ring_place (VhostRing *ring, VhostRingPart parts[VHOST_RING_PARTS], GError **error);
 
 /* What set_base () needs before the first request, as negotiated. */
 void vhost_ring_prepare (VhostRing *ring, gboolean packed);

@@ -20,6 +20,13 @@
  * always fits. */
 #define VIEW_SEGMENTS 65536u
 
+static void
+clear_windows (VhostMemoryWindow *windows[VHOST_RING_PARTS])
+{
+  for (guint i = 0; i < VHOST_RING_PARTS; i++)
+    g_clear_pointer (&windows[i], vhost_memory_window_free);
+}
+
 void
 vhost_ring_init (VhostRing *ring, const VhostRingOps *ops, guint32 size)
 {
@@ -35,6 +42,7 @@ void
 vhost_ring_clear (VhostRing *ring)
 {
   g_clear_pointer (&ring->inflight, vhost_inflight_region_free);
+  clear_windows (ring->windows);
   g_free (ring->in_flight);
   g_free (ring->table);
   g_free (ring->list);
@@ -53,7 +61,7 @@ vhost_ring_prepare (VhostRing *ring, gboolean packed)
   ring->n_resubmit = ring->resubmit_left = ring->n_requests = 0;
   ring->row_first = ring->row_length = 0;
   ring->called_valid = FALSE;
-  ring->n_uncalled = ring->inflight != NULL ? 1 : 0;
+  ring->n_uncalled = 0;
   if ((ring->in_order || tracked) && ring->requests == NULL)
     ring->requests = g_new0 (VhostRingRequest, ring->size);
   if (ring->in_order && ring->row == NULL)
@@ -76,90 +84,69 @@ note_miss (VhostRing *ring, guint64 address, guint access)
   return FALSE;
 }
 
-/* In a view, pages that follow each other there may lie apart here; a ring's part must not. */
 static gboolean
-place_in_view (VhostRing *ring, const char *what, guint64 address, guint64 length, guint access,
-               gpointer *where, GError **error)
+place_part (VhostRing *ring, VhostRingPart *part, VhostMemoryWindow **window, GError **error)
 {
-  guint8 *expected = NULL;
+  VhostMemory *memory = ring->memory;
+  guint64 missing;
 
-  if (address + length < address)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
-                   "the %s at 0x%" G_GINT64_MODIFIER "x wraps around", what, address);
-      return FALSE;
-    }
-  for (guint64 done = 0; done < length;)
-    {
-      const VhostMemorySlot *slot = vhost_memory_lookup (ring->memory, address + done);
-      guint64 offset;
-      guint8 *host;
-
-      if (slot == NULL || (slot->access & access) != access)
-        {
-          g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
-                       "the %s has no translation at 0x%" G_GINT64_MODIFIER "x yet", what,
-                       address + done);
-          return note_miss (ring, address + done, access);
-        }
-      offset = address + done - slot->guest_address;
-      host = slot->host + offset;
-      if (done == 0)
-        *where = host;
-      else if (host != expected)
-        {
-          g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
-                       "the %s at 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
-                       " bytes, lies in pages that are apart in the guest's memory: use a smaller "
-                       "ring",
-                       what, address, length);
-          return FALSE;
-        }
-      done += slot->size - offset;
-      expected = host + (slot->size - offset);
-    }
-  return TRUE;
-}
-
-gboolean
-vhost_ring_place_part (VhostRing *ring, const char *what, guint64 address, guint64 length,
-                       guint alignment, guint access, gpointer *where, GError **error)
-{
-  if (address % alignment != 0)
+  if (part->address % part->alignment != 0)
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
                    "the %s at guest address 0x%" G_GINT64_MODIFIER
                    "x is not aligned to %u bytes (VIRTIO 1.3, 2.7 and 2.8)",
-                   what, address, alignment);
+                   part->what, part->address, part->alignment);
       return FALSE;
     }
-  if (ring->memory->is_view)
+  part->place = memory->is_view
+                    ? vhost_memory_translate_window (memory, part->address, part->length,
+                                                     part->access, window)
+                    : vhost_memory_translate (memory, ring->cache, part->address, part->length);
+  if (part->place == NULL && memory->is_view
+      && !vhost_memory_holds (memory, part->address, part->length, part->access, &missing))
     {
-      if (!place_in_view (ring, what, address, length, access, where, error))
-        return FALSE;
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
+                   "the %s has no translation at 0x%" G_GINT64_MODIFIER "x yet", part->what,
+                   missing);
+      return note_miss (ring, missing, part->access);
     }
-  else
+  if (part->place == NULL)
     {
-      *where = vhost_memory_translate (ring->memory, ring->cache, address, length);
-      if (*where == NULL)
-        {
-          g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
-                       "the %s at guest address 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
-                       " bytes, is not wholly inside a shared memory region",
-                       what, address, length);
-          return FALSE;
-        }
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
+                   "the %s at guest address 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
+                   " bytes, %s",
+                   part->what, part->address, part->length,
+                   memory->is_view ? "lies in pages that cannot be mapped side by side"
+                                   : "is not wholly inside a shared memory region");
+      return FALSE;
     }
   /* A region may begin at any byte of its file, so guest and host addresses need not be alike. */
-  if ((guintptr) *where % alignment != 0)
+  if ((guintptr) part->place % part->alignment != 0)
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
                    "the %s at guest address 0x%" G_GINT64_MODIFIER
                    "x is not aligned to %u bytes in this process: its memory region's offset in "
                    "its file must be",
-                   what, address, alignment);
+                   part->what, part->address, part->alignment);
       return FALSE;
     }
+  return TRUE;
+}
+
+gboolean
+vhost_ring_place (VhostRing *ring, VhostRingPart parts[VHOST_RING_PARTS], GError **error)
+{
+  VhostMemoryWindow *windows[VHOST_RING_PARTS] = { NULL };
+
+  ring->missed = FALSE;
+  for (guint i = 0; i < VHOST_RING_PARTS; i++)
+    if (!place_part (ring, &parts[i], &windows[i], error))
+      {
+        clear_windows (windows);
+        return FALSE;
+      }
+  clear_windows (ring->windows);
+  memcpy (ring->windows, windows, sizeof windows);
   return TRUE;
 }
 

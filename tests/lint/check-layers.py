@@ -52,7 +52,7 @@ def main():
             continue
         text = tree.read(path)
         for match in re.finditer(r'^\s*#\s*include\s+"([^"]+)"', text, re.M):
-            other = match.group(1).removesuffix(".h")
+            other = match.group(1).removesuffix(".h").removesuffix(".c")
             where = f"{path}:{tree.line_of(text, match.start())}"
             if other in GENERATED:
                 continue
