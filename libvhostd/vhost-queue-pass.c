@@ -52,6 +52,11 @@ check_memory (VhostQueue *self)
                                           "queue %u: a file behind the guest's memory became "
                                           "shorter; the front-end must not truncate it",
                                           self->index));
+  if (G_UNLIKELY (self->inflight != NULL && vhost_inflight_is_poisoned (self->inflight)))
+    vhost_queue_break (self, g_error_new (VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
+                                          "queue %u: the file of the in-flight area became "
+                                          "shorter; the front-end must not truncate it",
+                                          self->index));
 }
 
 static void

@@ -135,6 +135,7 @@ struct _VhostQueue
   VhostQueueMap *old_maps; /* (owned): replaced, still in use by requests */
   VhostTask *released;     /* run when old_maps has become empty */
   VhostTask *stopped;      /* run when the last request in flight is done */
+  VhostInflight *inflight; /* (unowned) (nullable): the ring's region holds it */
   gboolean suspending;     /* the stop leaves requests recorded (bit 20) */
   gboolean base_pending;   /* of an unplaced ring: its positions are not set yet */
   guint32 base;            /* then: SET_VRING_BASE */

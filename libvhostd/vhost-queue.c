@@ -322,6 +322,7 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   g_clear_pointer (&self->log, vhost_dirty_log_unref);
   self->log = setup->dirty_log != NULL ? vhost_dirty_log_ref (setup->dirty_log) : NULL;
 
+  self->inflight = setup->inflight;
   self->owner_thread = pthread_self ();
   self->more = self->starved = self->dirty = self->announced = self->silent = FALSE;
   self->kicks_wanted = self->resubmit_only = self->suspending = self->miss_asked = FALSE;

@@ -111,6 +111,10 @@ recover (VhostRing *ring, guint32 base, GError **error)
 static gboolean
 packed_set_base (VhostRing *ring, guint32 base, GError **error)
 {
+  /* A ring that was stopped has nothing in flight, so both halves are alike; DPDK's driver fills in
+   * the available one alone. What is in flight after a crash the area knows, not the message. */
+  if (base >> 16 == 0)
+    base |= base << 16;
   vhost_ring_prepare (ring, TRUE);
   ring->slots_left = ring->slots_scanned = ring->slots_taken = 0;
   ring->leaves = ring->group_open = FALSE;
