@@ -49,7 +49,7 @@ set_up (Fixture *f, guint size, gboolean event_idx, gboolean indirect)
   f->frontend = vhost_frontend_new ();
   vhost_frontend_memory_new_region (f->frontend, MEMORY_ADDRESS, MEMORY_SIZE, &error);
   g_assert_no_error (error);
-  f->queue = vhost_frontend_queue_new (f->frontend, 3, size, &error);
+  f->queue = vhost_frontend_queue_new (f->frontend, 3, size, FALSE, &error);
   g_assert_no_error (error);
   vhost_frontend_queue_set_features (f->queue, event_idx, indirect);
   vhost_frontend_queue_get_addresses (f->queue, &descriptors, &available, &used);
@@ -524,14 +524,14 @@ test_sizes (void)
 
   for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
     {
-      g_assert_null (vhost_frontend_queue_new (frontend, 0, sizes[i], &error));
+      g_assert_null (vhost_frontend_queue_new (frontend, 0, sizes[i], FALSE, &error));
       g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
       g_clear_error (&error);
     }
-  g_assert_null (vhost_frontend_queue_new (frontend, 256, 8, &error));
+  g_assert_null (vhost_frontend_queue_new (frontend, 256, 8, FALSE, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
   g_clear_error (&error);
-  g_assert_null (vhost_frontend_queue_new (frontend, 0, 8, &error));
+  g_assert_null (vhost_frontend_queue_new (frontend, 0, 8, FALSE, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_FAILED);
 }
 
