@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The driver side's wire: sends anything, right or wrong, waits for answers, serves the back-end's
- * own requests. Must not know what a message does, beyond the way it is answered.
+/* The driver side's wire: sends anything, right or wrong, waits for answers. Must not know what a
+ * message does, beyond the way it is answered.
  *
  * How it works: output goes to the socket directly, because what is sent may break every rule on
  * purpose; input goes through VhostChannel, because what is received is judged by them. One request
@@ -21,19 +21,16 @@
 
 /* More descriptors than this the kernel does not pass at once (SCM_MAX_FD). */
 #define MAX_FDS 253
-/* Of one call, so that a back-end that talks without end cannot hold the caller. */
-#define MAX_BACKEND_MESSAGES 1024
 #define ANSWER_FLAGS (VHOST_WIRE_VERSION | VHOST_WIRE_FLAG_REPLY)
 
-static gint64
-get_deadline (VhostFrontend *self)
+gint64
+vhost_frontend_get_deadline (VhostFrontend *self)
 {
   return g_get_monotonic_time () + (gint64) self->timeout * 1000;
 }
 
-/* 1: ready, 0: the deadline is over, -1: errno. @deadline is monotonic us, -1 none. */
-static int
-wait_for (int fd, short events, gint64 deadline)
+int
+vhost_frontend_wait_for (int fd, short events, gint64 deadline)
 {
   struct pollfd pollfd = { .fd = fd, .events = events };
   int timeout = -1;
@@ -75,7 +72,7 @@ send_bytes (VhostFrontend *self, const guint8 *data, gsize size, const int *fds,
     struct cmsghdr align;
     char bytes[CMSG_SPACE (MAX_FDS * sizeof (int))];
   } control;
-  const gint64 deadline = get_deadline (self);
+  const gint64 deadline = vhost_frontend_get_deadline (self);
   int fd;
 
   if (!check_connected (self, error))
@@ -128,7 +125,7 @@ send_bytes (VhostFrontend *self, const guint8 *data, gsize size, const int *fds,
         }
       if (sent == 0 || errno == EAGAIN)
         {
-          int ready = wait_for (fd, POLLOUT, deadline);
+          int ready = vhost_frontend_wait_for (fd, POLLOUT, deadline);
 
           if (ready > 0)
             continue;
@@ -184,7 +181,8 @@ receive_message (VhostFrontend *self, VhostMessage **message, const char *what, 
 
   if (!check_connected (self, error))
     return FALSE;
-  if (vhost_channel_receive_wait (self->channel, get_deadline (self), message, &local_error))
+  if (vhost_channel_receive_wait (self->channel, vhost_frontend_get_deadline (self), message,
+                                  &local_error))
     return TRUE;
 
   if (g_error_matches (local_error, VHOST_ERROR, VHOST_ERROR_TIMED_OUT))
@@ -271,7 +269,14 @@ gboolean
 vhost_frontend_get (VhostFrontend *self, guint32 request, const void *payload, gsize size,
                     VhostMessage **answer, GError **error)
 {
-  return send_message (self, request, VHOST_WIRE_VERSION, payload, size, NULL, 0, error)
+  return vhost_frontend_get_with_fds (self, request, payload, size, NULL, 0, answer, error);
+}
+
+gboolean
+vhost_frontend_get_with_fds (VhostFrontend *self, guint32 request, const void *payload, gsize size,
+                             const int *fds, guint n_fds, VhostMessage **answer, GError **error)
+{
+  return send_message (self, request, VHOST_WIRE_VERSION, payload, size, fds, n_fds, error)
          && receive_answer (self, request, answer, error);
 }
 
@@ -280,173 +285,6 @@ vhost_frontend_get_u64 (VhostFrontend *self, guint32 request, guint64 *value, GE
 {
   return send_message (self, request, VHOST_WIRE_VERSION, NULL, 0, NULL, 0, error)
          && receive_u64 (self, request, value, error);
-}
-
-gboolean
-vhost_frontend_open_backend_channel (VhostFrontend *self, GError **error)
-{
-  int fds[2];
-  gboolean sent;
-
-  if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
-    {
-      int saved_errno = errno;
-
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET,
-                   "cannot make the sockets of the back-end channel: %s", g_strerror (saved_errno));
-      return FALSE;
-    }
-
-  g_clear_pointer (&self->backend_channel, vhost_channel_free);
-  self->backend_channel = vhost_channel_new_take_fd (fds[0]);
-  sent = vhost_frontend_set (self, VHOST_WIRE_SET_BACKEND_REQ_FD, NULL, 0, &fds[1], 1, error,
-                             "one socket");
-  /* With our copy open we would not see the back-end close its own. */
-  vhost_fd_clear (&fds[1]);
-  return sent;
-}
-
-/* What this side did about a back-end's request: 0 done. Nothing is claimed that was not done. */
-static guint64
-judge_backend_request (guint32 request)
-{
-  switch (request)
-    {
-    case VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG:
-    case VHOST_WIRE_BACKEND_VRING_CALL:
-    case VHOST_WIRE_BACKEND_VRING_ERR:
-    case VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD:
-    case VHOST_WIRE_BACKEND_SHARED_OBJECT_REMOVE:
-      return 0;
-    default:
-      return 1;
-    }
-}
-
-/* FALSE: no message was there, or the channel is gone. */
-static gboolean
-process_one_backend_message (VhostFrontend *self)
-{
-  VhostChannel *channel = self->backend_channel;
-  VhostMessage *message;
-  g_autoptr (GError) error = NULL;
-  guint32 request;
-  gboolean answer;
-  guint64 result;
-
-  if (channel == NULL)
-    return FALSE;
-  switch (vhost_channel_receive (channel, &message, &error))
-    {
-    case VHOST_CHANNEL_MESSAGE:
-      break;
-    case VHOST_CHANNEL_AGAIN:
-      return FALSE;
-    case VHOST_CHANNEL_CLOSED:
-    case VHOST_CHANNEL_ERROR:
-    default:
-      g_clear_pointer (&self->backend_channel, vhost_channel_free);
-      return FALSE;
-    }
-
-  request = message->header.request;
-  answer = (message->header.flags & VHOST_WIRE_FLAG_NEED_REPLY) != 0
-           || request == VHOST_WIRE_BACKEND_SHARED_OBJECT_LOOKUP;
-  if (request == VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG)
-    self->config_generation++;
-  vhost_frontend_emit_backend_message (self, request);
-
-  /* A handler may have ended the connection. */
-  if (self->backend_channel != channel)
-    return TRUE;
-  result = judge_backend_request (request);
-  if (answer
-      && !vhost_channel_send (channel, request, ANSWER_FLAGS, &result, sizeof result, NULL, 0,
-                              &error))
-    g_clear_pointer (&self->backend_channel, vhost_channel_free);
-  return TRUE;
-}
-
-/**
- * vhost_frontend_process_backend_messages:
- * @self: a front-end
- * @timeout_ms: how long to wait for a first message; 0 does not wait, -1 waits for ever
- *
- * Handles the back-end's own requests that have arrived: emits #VhostFrontend::backend-message for
- * each, and #VhostFrontend::config-changed for CONFIG_CHANGE_MSG, then answers those that want it.
- * The answer is 0 for what asks nothing of a front-end but to know (configuration changes, calls,
- * errors, shared objects); it is 1 for IOTLB misses, host notifiers, shared memory mappings and
- * unknown requests, which this front-end does not do.
- *
- * Thread: control. Specification: "Back-end message types".
- *
- * Returns: how many messages were handled; 0 also when there is no channel or the back-end closed
- * it
- *
- * Since: 0.1
- */
-guint
-vhost_frontend_process_backend_messages (VhostFrontend *self, int timeout_ms)
-{
-  g_autoptr (VhostFrontend) guard = NULL;
-  gint64 deadline;
-  guint n = 0;
-
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), 0);
-
-  guard = g_object_ref (self);
-  deadline = timeout_ms < 0 ? -1 : g_get_monotonic_time () + (gint64) timeout_ms * 1000;
-  for (;;)
-    {
-      while (n < MAX_BACKEND_MESSAGES && process_one_backend_message (self))
-        n++;
-      if (n > 0 || timeout_ms == 0 || self->backend_channel == NULL)
-        return n;
-      /* A part of a message may be there already: the wait is for the rest. */
-      if (wait_for (vhost_channel_get_fd (self->backend_channel), POLLIN, deadline) <= 0)
-        return 0;
-    }
-}
-
-/**
- * vhost_frontend_get_backend_channel_fd:
- * @self: a front-end
- *
- * The socket to watch for vhost_frontend_process_backend_messages ().
- *
- * Thread: control.
- *
- * Returns: a descriptor that belongs to @self, -1 when BACKEND_REQ was not negotiated or the
- * channel is closed
- *
- * Since: 0.1
- */
-int
-vhost_frontend_get_backend_channel_fd (VhostFrontend *self)
-{
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), -1);
-
-  return self->backend_channel != NULL ? vhost_channel_get_fd (self->backend_channel) : -1;
-}
-
-/**
- * vhost_frontend_get_config_generation:
- * @self: a front-end
- *
- * How many CONFIG_CHANGE_MSG vhost_frontend_process_backend_messages () has seen.
- *
- * Thread: control.
- *
- * Returns: the count, which is not reset by a new connection
- *
- * Since: 0.1
- */
-guint
-vhost_frontend_get_config_generation (VhostFrontend *self)
-{
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), 0);
-
-  return self->config_generation;
 }
 
 /**

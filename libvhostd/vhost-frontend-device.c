@@ -87,8 +87,8 @@ vhost_frontend_feature_name (const char *device, guint bit)
   return vhost_wire_feature_bit_name (device, bit);
 }
 
-static gboolean
-check_protocol_bit (VhostFrontend *self, guint bit, guint32 request, GError **error)
+gboolean
+vhost_frontend_check_protocol_bit (VhostFrontend *self, guint bit, guint32 request, GError **error)
 {
   if (vhost_frontend_has_protocol_bit (self, bit))
     return TRUE;
@@ -135,7 +135,8 @@ vhost_frontend_get_config (VhostFrontend *self, guint offset, guint size, GError
 
   g_return_val_if_fail (VHOST_IS_FRONTEND (self), NULL);
 
-  if (!check_protocol_bit (self, VHOST_WIRE_PROTOCOL_CONFIG, VHOST_WIRE_GET_CONFIG, error)
+  if (!vhost_frontend_check_protocol_bit (self, VHOST_WIRE_PROTOCOL_CONFIG, VHOST_WIRE_GET_CONFIG,
+                                          error)
       || !check_config_size (size, error)
       || !vhost_frontend_get (self, VHOST_WIRE_GET_CONFIG, &message,
                               VHOST_WIRE_CONFIG_HEADER + size, &answer, error))
@@ -188,7 +189,8 @@ vhost_frontend_set_config (VhostFrontend *self, guint offset, GBytes *data, guin
   g_return_val_if_fail (data != NULL, FALSE);
 
   bytes = g_bytes_get_data (data, &size);
-  if (!check_protocol_bit (self, VHOST_WIRE_PROTOCOL_CONFIG, VHOST_WIRE_SET_CONFIG, error)
+  if (!vhost_frontend_check_protocol_bit (self, VHOST_WIRE_PROTOCOL_CONFIG, VHOST_WIRE_SET_CONFIG,
+                                          error)
       || !check_config_size (size, error))
     return FALSE;
   message.size = (guint32) size;
@@ -219,9 +221,14 @@ vhost_frontend_set_status (VhostFrontend *self, guint status, GError **error)
 
   g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
 
-  return check_protocol_bit (self, VHOST_WIRE_PROTOCOL_STATUS, VHOST_WIRE_SET_STATUS, error)
-         && vhost_frontend_set (self, VHOST_WIRE_SET_STATUS, &value, sizeof value, NULL, 0, error,
-                                "0x%x", status);
+  if (!vhost_frontend_check_protocol_bit (self, VHOST_WIRE_PROTOCOL_STATUS, VHOST_WIRE_SET_STATUS,
+                                          error)
+      || !vhost_frontend_set (self, VHOST_WIRE_SET_STATUS, &value, sizeof value, NULL, 0, error,
+                              "0x%x", status))
+    return FALSE;
+  /* For a back-end that takes over. */
+  self->session_status = (int) MIN (status, G_MAXINT);
+  return TRUE;
 }
 
 /**
@@ -246,7 +253,8 @@ vhost_frontend_get_status (VhostFrontend *self, guint *status, GError **error)
   g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
   g_return_val_if_fail (status != NULL, FALSE);
 
-  if (!check_protocol_bit (self, VHOST_WIRE_PROTOCOL_STATUS, VHOST_WIRE_GET_STATUS, error)
+  if (!vhost_frontend_check_protocol_bit (self, VHOST_WIRE_PROTOCOL_STATUS, VHOST_WIRE_GET_STATUS,
+                                          error)
       || !vhost_frontend_get_u64 (self, VHOST_WIRE_GET_STATUS, &value, error))
     return FALSE;
   if (value > 0xff)
@@ -282,7 +290,8 @@ vhost_frontend_reset_device (VhostFrontend *self, GError **error)
 {
   g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
 
-  return check_protocol_bit (self, VHOST_WIRE_PROTOCOL_RESET_DEVICE, VHOST_WIRE_RESET_DEVICE, error)
+  return vhost_frontend_check_protocol_bit (self, VHOST_WIRE_PROTOCOL_RESET_DEVICE,
+                                            VHOST_WIRE_RESET_DEVICE, error)
          && vhost_frontend_set (self, VHOST_WIRE_RESET_DEVICE, NULL, 0, NULL, 0, error,
                                 "no arguments");
 }

@@ -49,11 +49,11 @@ vhost_frontend_memory_clear (VhostFrontend *self)
 }
 
 static VhostFrontendRegion *
-find_region_locked (VhostFrontend *self, guint64 guest_address, gsize length)
+find_in_list (GPtrArray *regions, guint64 guest_address, gsize length)
 {
-  for (guint i = 0; i < self->regions->len; i++)
+  for (guint i = 0; i < regions->len; i++)
     {
-      VhostFrontendRegion *region = g_ptr_array_index (self->regions, i);
+      VhostFrontendRegion *region = g_ptr_array_index (regions, i);
 
       if (guest_address >= region->guest_addr && guest_address - region->guest_addr <= region->size
           && length <= region->size - (guest_address - region->guest_addr))
@@ -63,6 +63,12 @@ find_region_locked (VhostFrontend *self, guint64 guest_address, gsize length)
   return NULL;
 }
 
+static VhostFrontendRegion *
+find_region_locked (VhostFrontend *self, guint64 guest_address, gsize length)
+{
+  return find_in_list (self->regions, guest_address, length);
+}
+
 static guint64
 region_user_address (VhostFrontend *self, const VhostFrontendRegion *region)
 {
@@ -70,6 +76,24 @@ region_user_address (VhostFrontend *self, const VhostFrontendRegion *region)
   if (vhost_frontend_has_protocol_bit (self, VHOST_WIRE_PROTOCOL_GPA_ADDRESSES))
     return region->guest_addr;
   return (guint64) (guintptr) region->map;
+}
+
+gboolean
+vhost_frontend_memory_to_user (VhostFrontend *self, guint64 guest_address, guint64 length,
+                               guint64 *user_address)
+{
+  const VhostFrontendRegion *region;
+  gboolean known;
+
+  g_mutex_lock (&self->memory_lock);
+  region = find_in_list (self->regions, guest_address, length);
+  known = region != NULL;
+  if (region == NULL)
+    region = find_in_list (self->removed, guest_address, length);
+  if (region != NULL)
+    *user_address = region_user_address (self, region) + (guest_address - region->guest_addr);
+  g_mutex_unlock (&self->memory_lock);
+  return known;
 }
 
 static VhostWireRegion
@@ -176,12 +200,62 @@ drop_region (VhostFrontend *self, VhostFrontendRegion *region)
   g_mutex_unlock (&self->memory_lock);
 }
 
+/* Postcopy: the front-end has seen the answer, the back-end may touch the memory (P3). The code is
+ * that of the last message. */
+static gboolean
+confirm_addresses (VhostFrontend *self, guint32 request, GError **error)
+{
+  const guint64 empty = 0;
+
+  return vhost_frontend_send (self, request, 0, &empty, sizeof empty, NULL, 0, error);
+}
+
+/* While postcopy listens, a memory message is answered by the same with the back-end's addresses
+ * (P5). @sent: what was said of each of @n regions. */
+static gboolean
+take_addresses (VhostFrontend *self, const VhostWireRegion *sent, const VhostWireRegion *told,
+                guint n, GError **error)
+{
+  for (guint i = 0; i < n; i++)
+    {
+      VhostFrontendRegion *region;
+
+      if (told[i].guest_addr != sent[i].guest_addr || told[i].size != sent[i].size)
+        {
+          g_set_error (error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
+                       "the back-end answered with another memory region, at 0x%" G_GINT64_MODIFIER
+                       "x instead of 0x%" G_GINT64_MODIFIER "x",
+                       told[i].guest_addr, sent[i].guest_addr);
+          return FALSE;
+        }
+      g_mutex_lock (&self->memory_lock);
+      region = find_region_locked (self, sent[i].guest_addr, 1);
+      if (region != NULL)
+        region->backend_addr = told[i].user_addr;
+      g_mutex_unlock (&self->memory_lock);
+    }
+  return TRUE;
+}
+
+static gboolean
+check_answer_size (const VhostMessage *answer, gsize size, GError **error)
+{
+  if (answer->header.size == size)
+    return TRUE;
+  g_set_error (
+      error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
+      "the answer to %s has %u bytes; while postcopy listens it must have %" G_GSIZE_FORMAT,
+      vhost_wire_name (answer->header.request), answer->header.size, size);
+  return FALSE;
+}
+
 /* SET_MEM_TABLE with all regions but @without. */
 static gboolean
 send_table (VhostFrontend *self, const VhostFrontendRegion *without, GError **error)
 {
   VhostWireMemTable table = { 0 };
   int fds[VHOST_WIRE_MAX_REGIONS];
+  VhostMessage *answer;
   gsize size;
 
   for (guint i = 0; i < self->regions->len; i++)
@@ -204,8 +278,15 @@ send_table (VhostFrontend *self, const VhostFrontendRegion *without, GError **er
     }
 
   size = G_STRUCT_OFFSET (VhostWireMemTable, regions) + table.n_regions * sizeof (VhostWireRegion);
-  return vhost_frontend_set (self, VHOST_WIRE_SET_MEM_TABLE, &table, size, fds, table.n_regions,
-                             error, "%u regions", table.n_regions);
+  if (!self->listening)
+    return vhost_frontend_set (self, VHOST_WIRE_SET_MEM_TABLE, &table, size, fds, table.n_regions,
+                               error, "%u regions", table.n_regions);
+  return vhost_frontend_get_with_fds (self, VHOST_WIRE_SET_MEM_TABLE, &table, size, fds,
+                                      table.n_regions, &answer, error)
+         && check_answer_size (answer, size, error)
+         && take_addresses (self, table.regions, answer->payload.table.regions, table.n_regions,
+                            error)
+         && confirm_addresses (self, VHOST_WIRE_SET_MEM_TABLE, error);
 }
 
 /* ADD_MEM_REG or REM_MEM_REG. */
@@ -213,7 +294,13 @@ static gboolean
 send_slot (VhostFrontend *self, guint32 request, const VhostFrontendRegion *region, GError **error)
 {
   VhostWireSingleRegion message = { .region = region_to_wire (self, region) };
+  VhostMessage *answer;
 
+  if (self->listening && request == VHOST_WIRE_ADD_MEM_REG)
+    return vhost_frontend_get_with_fds (self, request, &message, sizeof message, &region->fd, 1,
+                                        &answer, error)
+           && check_answer_size (answer, sizeof message, error)
+           && take_addresses (self, &message.region, &answer->payload.region.region, 1, error);
   return vhost_frontend_set (self, request, &message, sizeof message, &region->fd,
                              request == VHOST_WIRE_ADD_MEM_REG ? 1 : 0, error,
                              "%" G_GSIZE_FORMAT " bytes at 0x%" G_GINT64_MODIFIER "x", region->size,
@@ -233,7 +320,7 @@ vhost_frontend_memory_replay (VhostFrontend *self, GError **error)
       if (!send_slot (self, VHOST_WIRE_ADD_MEM_REG, g_ptr_array_index (self->regions, i), error))
         return FALSE;
     }
-  return TRUE;
+  return !self->listening || confirm_addresses (self, VHOST_WIRE_ADD_MEM_REG, error);
 }
 
 static guint64
@@ -261,7 +348,7 @@ allocate_locked (VhostFrontend *self, gsize length, gsize alignment, VhostFronte
 
 guint64
 vhost_frontend_memory_allocate_pinned (VhostFrontend *self, gsize length, gsize alignment,
-                                       gpointer *memory, guint64 *user_address)
+                                       gpointer *memory)
 {
   VhostFrontendRegion *region = NULL;
   gsize offset = 0;
@@ -273,8 +360,6 @@ vhost_frontend_memory_allocate_pinned (VhostFrontend *self, gsize length, gsize 
     {
       region->pins++;
       *memory = region->map + offset;
-      if (user_address != NULL)
-        *user_address = region_user_address (self, region) + offset;
     }
   g_mutex_unlock (&self->memory_lock);
   /* The allocator never hands out a byte twice, but a test may have written there by its own means.
@@ -328,8 +413,12 @@ vhost_frontend_add_memory (VhostFrontend *self, guint64 guest_address, gsize siz
   if (region == NULL)
     return FALSE;
 
-  if (slots ? !send_slot (self, VHOST_WIRE_ADD_MEM_REG, region, error)
-            : !send_table (self, NULL, error))
+  /* The log has to cover it before the device can write there. */
+  if (!vhost_frontend_log_cover (self, guest_address + size, error)
+      || (slots
+              ? !send_slot (self, VHOST_WIRE_ADD_MEM_REG, region, error)
+                    || (self->listening && !confirm_addresses (self, VHOST_WIRE_ADD_MEM_REG, error))
+              : !send_table (self, NULL, error)))
     {
       drop_region (self, region);
       return FALSE;
@@ -439,6 +528,36 @@ vhost_frontend_get_memory_fd (VhostFrontend *self, guint64 guest_address)
     fd = region->fd;
   g_mutex_unlock (&self->memory_lock);
   return fd;
+}
+
+/**
+ * vhost_frontend_get_backend_address:
+ * @self: a front-end
+ * @guest_address: any guest physical address in a region
+ *
+ * Where the back-end has mapped a byte of guest memory, as it said while postcopy listened: that is
+ * the address in which userfaultfd speaks of faults.
+ *
+ * Thread: any. Specification: POSTCOPY_LISTEN, SET_MEM_TABLE.
+ *
+ * Returns: an address of the back-end's process; 0 when it said none
+ *
+ * Since: 0.1
+ */
+guint64
+vhost_frontend_get_backend_address (VhostFrontend *self, guint64 guest_address)
+{
+  const VhostFrontendRegion *region;
+  guint64 result = 0;
+
+  g_return_val_if_fail (VHOST_IS_FRONTEND (self), 0);
+
+  g_mutex_lock (&self->memory_lock);
+  region = find_region_locked (self, guest_address, 1);
+  if (region != NULL && region->backend_addr != 0)
+    result = region->backend_addr + (guest_address - region->guest_addr);
+  g_mutex_unlock (&self->memory_lock);
+  return result;
 }
 
 /**

@@ -1,8 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One split virtqueue of the driver side as an object: its memory, its descriptors, its numbers,
- * and the messages that start and stop it. Must not touch the rings' contents, but for the used
- * index. */
+/* One virtqueue of the driver side as an object: its memory, its descriptors, its numbers. Must not
+ * touch the ring's contents. */
 #include "config.h"
 
 #include "vhost-frontend-private.h"
@@ -11,15 +10,88 @@
 #include "vhost-fd-private.h"
 
 #define MAX_QUEUE_SIZE 32768
+/* Both positions 0, both wrap counters 1 (V7). */
+#define PACKED_START 0x80008000u
 
 G_DEFINE_BOXED_TYPE (VhostFrontendQueue, vhost_frontend_queue, vhost_frontend_queue_ref,
                      vhost_frontend_queue_unref)
 
+/* The list in the order of the ring, begun anew. */
+static void
+reset_free_list (VhostFrontendQueue *self)
+{
+  for (guint i = 0; i < self->size; i++)
+    self->next[i] = (guint16) (i + 1 < self->size ? i + 1 : 0);
+  self->free_head = self->oldest = 0;
+  self->n_added = self->n_done = 0;
+  self->in_batch = FALSE;
+}
+
+gboolean
+vhost_frontend_queue_set_in_order (VhostFrontendQueue *self, gboolean in_order)
+{
+  if (self->in_order != in_order)
+    {
+      if (self->n_free < self->size)
+        return FALSE;
+      if (self->order == NULL)
+        self->order = g_new0 (VhostFrontendOrder, self->size);
+      reset_free_list (self);
+      self->in_order = in_order;
+    }
+  if (self->packed)
+    self->ring = in_order ? &vhost_frontend_ring_packed_in_order : &vhost_frontend_ring_packed;
+  else
+    self->ring = in_order ? &vhost_frontend_ring_split_in_order : &vhost_frontend_ring_split;
+  return TRUE;
+}
+
+/* Three parts: the available ring and the used ring are a packed ring's event areas (V4). */
+static gboolean
+allocate_ring (VhostFrontendQueue *self)
+{
+  const gsize available = sizeof (VhostFrontendAvailable) + (self->size + 1) * sizeof (guint16);
+  const gsize used = sizeof (VhostFrontendUsed) + self->size * sizeof (VhostFrontendUsedElement)
+                     + sizeof (guint16);
+  const gsize event = sizeof (guint32);
+  gpointer parts[3];
+
+  G_STATIC_ASSERT (sizeof (VhostFrontendSlot) == sizeof (VhostFrontendDescriptor));
+  self->descriptors_address = vhost_frontend_memory_allocate_pinned (
+      self->frontend, self->size * sizeof (VhostFrontendDescriptor), 16, &parts[0]);
+  if (self->descriptors_address == 0)
+    return FALSE;
+  self->available_address = vhost_frontend_memory_allocate_pinned (
+      self->frontend, self->packed ? event : available, self->packed ? 4 : 2, &parts[1]);
+  if (self->available_address == 0)
+    return FALSE;
+  self->used_address = vhost_frontend_memory_allocate_pinned (
+      self->frontend, self->packed ? event : used, 4, &parts[2]);
+  if (self->used_address == 0)
+    return FALSE;
+
+  if (self->packed)
+    {
+      self->slots = parts[0];
+      self->driver_event = parts[1];
+      self->device_event = parts[2];
+      self->avail_wrap = self->used_wrap = TRUE;
+      self->base = PACKED_START;
+      return TRUE;
+    }
+  self->descriptors = parts[0];
+  self->available = parts[1];
+  self->used = parts[2];
+  self->used_event = (_Atomic guint16 *) &self->available->ring[self->size];
+  self->avail_event = (_Atomic guint16 *) (gpointer) &self->used->ring[self->size];
+  return TRUE;
+}
+
 VhostFrontendQueue *
-vhost_frontend_queue_new (VhostFrontend *frontend, guint index, guint size, GError **error)
+vhost_frontend_queue_new (VhostFrontend *frontend, guint index, guint size, gboolean packed,
+                          GError **error)
 {
   g_autoptr (VhostFrontendQueue) self = NULL;
-  gpointer memory;
 
   if (index >= VHOST_WIRE_MAX_QUEUES)
     {
@@ -28,11 +100,12 @@ vhost_frontend_queue_new (VhostFrontend *frontend, guint index, guint size, GErr
                    VHOST_WIRE_MAX_QUEUES - 1);
       return NULL;
     }
-  if (size == 0 || size > MAX_QUEUE_SIZE || (size & (size - 1)) != 0)
+  if (size == 0 || size > MAX_QUEUE_SIZE || (!packed && (size & (size - 1)) != 0))
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "queue %u cannot have %u entries: a split ring has a power of 2, at most %u",
-                   index, size, MAX_QUEUE_SIZE);
+                   "queue %u cannot have %u entries: a %s, at most %u", index, size,
+                   packed ? "packed ring has one at least" : "split ring has a power of 2",
+                   MAX_QUEUE_SIZE);
       return NULL;
     }
 
@@ -42,58 +115,28 @@ vhost_frontend_queue_new (VhostFrontend *frontend, guint index, guint size, GErr
   self->frontend = frontend;
   self->index = index;
   self->size = size;
+  self->packed = packed;
   self->mask = (guint16) (size - 1);
   self->n_free = size;
   self->calls_enabled = TRUE;
   self->heads = g_new0 (VhostFrontendHead, size);
   self->tables = g_new0 (VhostFrontendTable, size);
   self->next = g_new0 (guint16, size);
-  for (guint i = 0; i + 1 < size; i++)
-    self->next[i] = (guint16) (i + 1);
+  reset_free_list (self);
+  vhost_frontend_queue_set_in_order (self, FALSE);
 
   if ((self->kick_fd = vhost_fd_new_eventfd (error)) < 0
       || (self->call_fd = vhost_fd_new_eventfd (error)) < 0
       || (self->err_fd = vhost_fd_new_eventfd (error)) < 0)
     return NULL;
-
-  self->descriptors_address = vhost_frontend_memory_allocate_pinned (
-      frontend, size * sizeof (VhostFrontendDescriptor), 16, &memory, &self->user_descriptors);
-  if (self->descriptors_address != 0)
-    {
-      self->descriptors = memory;
-      self->available_address = vhost_frontend_memory_allocate_pinned (
-          frontend, sizeof (VhostFrontendAvailable) + (size + 1) * sizeof (guint16), 2, &memory,
-          &self->user_available);
-    }
-  if (self->available_address != 0)
-    {
-      self->available = memory;
-      self->used_event = (_Atomic guint16 *) &self->available->ring[size];
-      self->used_address = vhost_frontend_memory_allocate_pinned (
-          frontend,
-          sizeof (VhostFrontendUsed) + size * sizeof (VhostFrontendUsedElement) + sizeof (guint16),
-          4, &memory, &self->user_used);
-    }
-  if (self->used_address == 0)
+  if (!allocate_ring (self))
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
                    "no guest memory is left for queue %u with %u entries: add memory first", index,
                    size);
       return NULL;
     }
-  self->used = memory;
-  self->avail_event = (_Atomic guint16 *) (gpointer) &self->used->ring[size];
   return g_steal_pointer (&self);
-}
-
-void
-vhost_frontend_queue_disconnected (VhostFrontendQueue *self)
-{
-  if (!self->running)
-    return;
-  /* Nobody can be asked any more: what was not marked used is to be done again. */
-  self->running = FALSE;
-  self->base = GUINT16_FROM_LE (atomic_load_explicit (&self->used->idx, memory_order_acquire));
 }
 
 /**
@@ -136,6 +179,7 @@ vhost_frontend_queue_unref (VhostFrontendQueue *self)
   vhost_fd_clear (&self->err_fd);
   g_free (self->heads);
   g_free (self->tables);
+  g_free (self->order);
   g_free (self->next);
   g_free (self);
 }
@@ -166,7 +210,7 @@ vhost_frontend_queue_get_index (VhostFrontendQueue *self)
  *
  * Thread: any.
  *
- * Returns: a power of 2
+ * Returns: 1 to 32768, a power of 2 with a split ring
  *
  * Since: 0.1
  */
@@ -198,7 +242,8 @@ vhost_frontend_queue_get_free (VhostFrontendQueue *self)
  * vhost_frontend_queue_get_bad_used:
  * @self: a queue
  *
- * How many used entries named no chain in flight: the device broke the ring's rules.
+ * How many used entries named no chain in flight, or with IN_ORDER more chains than were used: the
+ * device broke the ring's rules.
  *
  * Thread: worker (the one that drives the queue).
  *
@@ -237,9 +282,10 @@ vhost_frontend_queue_get_n_kicks (VhostFrontendQueue *self)
  * @available: (out) (optional): guest address of the available ring
  * @used: (out) (optional): guest address of the used ring
  *
- * Where the ring lies, for those who want to write something wrong there.
+ * Where the ring lies, for those who want to write something wrong there. A packed ring's
+ * @available is the driver's event area, its @used the device's.
  *
- * Thread: any. Specification: VIRTIO 2.7.
+ * Thread: any. Specification: VIRTIO 2.7, 2.8.
  *
  * Since: 0.1
  */
@@ -307,211 +353,6 @@ int
 vhost_frontend_queue_get_err_fd (VhostFrontendQueue *self)
 {
   return self->err_fd;
-}
-
-static gboolean
-send_ring_fd (VhostFrontend *self, guint32 request, guint index, int fd, GError **error)
-{
-  const guint64 payload = index;
-
-  return vhost_frontend_set (self, request, &payload, sizeof payload, &fd, 1, error,
-                             "queue %u, an eventfd", index);
-}
-
-static gboolean
-send_ring_state (VhostFrontend *self, guint32 request, guint index, guint32 number, GError **error)
-{
-  const VhostWireVringState payload = { index, number };
-
-  return vhost_frontend_set (self, request, &payload, sizeof payload, NULL, 0, error,
-                             "queue %u, number %u", index, number);
-}
-
-/* All that a back-end without any memory of the ring has to know. KICK is last: it starts the ring.
- */
-static gboolean
-start_queue (VhostFrontend *self, VhostFrontendQueue *queue, GError **error)
-{
-  const guint index = queue->index;
-  const VhostWireVringAddr address = {
-    .index = index,
-    .descriptor = queue->user_descriptors,
-    .used = queue->user_used,
-    .available = queue->user_available,
-  };
-
-  vhost_frontend_queue_set_features (
-      queue, vhost_frontend_has_feature_bit (self, VHOST_WIRE_F_RING_EVENT_IDX),
-      vhost_frontend_has_feature_bit (self, VHOST_WIRE_F_RING_INDIRECT_DESC));
-  vhost_frontend_queue_set_calls_enabled (queue, queue->calls_enabled);
-
-  if (!send_ring_state (self, VHOST_WIRE_SET_VRING_NUM, index, queue->size, error)
-      || !send_ring_state (self, VHOST_WIRE_SET_VRING_BASE, index, queue->base, error)
-      || !vhost_frontend_set (
-          self, VHOST_WIRE_SET_VRING_ADDR, &address, sizeof address, NULL, 0, error,
-          "queue %u, descriptors 0x%" G_GINT64_MODIFIER "x, available 0x%" G_GINT64_MODIFIER
-          "x, used 0x%" G_GINT64_MODIFIER "x",
-          index, address.descriptor, address.available, address.used)
-      || !send_ring_fd (self, VHOST_WIRE_SET_VRING_ERR, index, queue->err_fd, error)
-      || !send_ring_fd (self, VHOST_WIRE_SET_VRING_CALL, index, queue->call_fd, error)
-      || !send_ring_fd (self, VHOST_WIRE_SET_VRING_KICK, index, queue->kick_fd, error))
-    return FALSE;
-  queue->running = TRUE;
-  return !vhost_frontend_has_feature_bit (self, VHOST_WIRE_F_PROTOCOL_FEATURES)
-         || send_ring_state (self, VHOST_WIRE_SET_VRING_ENABLE, index, 1, error);
-}
-
-static VhostFrontendQueue *
-require_queue (VhostFrontend *self, guint index, GError **error)
-{
-  if (index < VHOST_WIRE_MAX_QUEUES && self->queues[index] != NULL)
-    return self->queues[index];
-
-  g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID, "there is no queue %u: add it first",
-               index);
-  return NULL;
-}
-
-/**
- * vhost_frontend_add_queue:
- * @self: a negotiated front-end with memory
- * @index: the queue's number, 0 to 255; not checked against the back-end's
- * @size: entries, a power of 2 up to 32768
- * @error: return location for an error
- *
- * Makes a split virtqueue in guest memory and starts it: SET_VRING_NUM, BASE (0), ADDR, ERR, CALL,
- * KICK and, with PROTOCOL_FEATURES, ENABLE.
- *
- * Thread: control. Specification: "Ring states".
- *
- * Returns: (transfer none): the queue, which is @self's, or %NULL with an error
- *
- * Since: 0.1
- */
-VhostFrontendQueue *
-vhost_frontend_add_queue (VhostFrontend *self, guint index, guint size, GError **error)
-{
-  g_autoptr (VhostFrontendQueue) queue = NULL;
-
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), NULL);
-
-  if (index < VHOST_WIRE_MAX_QUEUES && self->queues[index] != NULL)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "queue %u exists: stop it and start it again instead", index);
-      return NULL;
-    }
-  queue = vhost_frontend_queue_new (self, index, size, error);
-  if (queue == NULL || !start_queue (self, queue, error))
-    return NULL;
-
-  self->queues[index] = g_steal_pointer (&queue);
-  return self->queues[index];
-}
-
-/**
- * vhost_frontend_stop_queue:
- * @self: a front-end
- * @index: a queue that was added
- * @base: (out) (optional): the available index at which the device stopped
- * @error: return location for an error
- *
- * Stops a queue by GET_VRING_BASE. When this returns the device has finished what it took, or keeps
- * a record of it.
- *
- * Thread: control. Specification: GET_VRING_BASE.
- *
- * Returns: %TRUE on success
- *
- * Since: 0.1
- */
-gboolean
-vhost_frontend_stop_queue (VhostFrontend *self, guint index, guint *base, GError **error)
-{
-  const VhostWireVringState payload = { index, 0 };
-  VhostFrontendQueue *queue;
-  VhostMessage *answer;
-
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
-
-  queue = require_queue (self, index, error);
-  if (queue == NULL
-      || !vhost_frontend_get (self, VHOST_WIRE_GET_VRING_BASE, &payload, sizeof payload, &answer,
-                              error))
-    return FALSE;
-  if (answer->header.size != sizeof payload || answer->payload.state.index != index
-      || answer->payload.state.num > G_MAXUINT16)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
-                   "the answer to GET_VRING_BASE of queue %u has %u bytes, queue %u, index %u; it "
-                   "must have %zu bytes, the same queue and an index of 16 bits",
-                   index, answer->header.size, answer->payload.state.index,
-                   answer->payload.state.num, sizeof payload);
-      return FALSE;
-    }
-
-  queue->running = FALSE;
-  queue->base = answer->payload.state.num;
-  if (base != NULL)
-    *base = queue->base;
-  return TRUE;
-}
-
-/**
- * vhost_frontend_restart_queue:
- * @self: a front-end
- * @index: a queue that was added
- * @error: return location for an error
- *
- * Starts a stopped queue again, where the device stopped. All messages of vhost_frontend_add_queue
- * () are sent, so the back-end may be another process.
- *
- * When the connection was lost while the queue ran, it goes on behind the last used buffer; chains
- * in flight are done (again) by the new back-end, in the order they were made available.
- *
- * Thread: control. Specification: "Ring states".
- *
- * Returns: %TRUE on success; %FALSE with #VHOST_ERROR_BUSY when the queue was not stopped
- *
- * Since: 0.1
- */
-gboolean
-vhost_frontend_restart_queue (VhostFrontend *self, guint index, GError **error)
-{
-  VhostFrontendQueue *queue;
-
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
-
-  queue = require_queue (self, index, error);
-  if (queue == NULL)
-    return FALSE;
-  if (queue->running)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_BUSY, "queue %u runs: stop it first", index);
-      return FALSE;
-    }
-  return start_queue (self, queue, error);
-}
-
-/**
- * vhost_frontend_get_queue:
- * @self: a front-end
- * @index: a number
- *
- * A queue that was added.
- *
- * Thread: control.
- *
- * Returns: (transfer none) (nullable): the queue, which is @self's
- *
- * Since: 0.1
- */
-VhostFrontendQueue *
-vhost_frontend_get_queue (VhostFrontend *self, guint index)
-{
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), NULL);
-
-  return index < VHOST_WIRE_MAX_QUEUES ? self->queues[index] : NULL;
 }
 
 /**

@@ -1,21 +1,17 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The driver of one split virtqueue. Must not believe the device: the
- * used ring is checked against what this side remembers in memory of its own, and nothing else is
- * read back from the ring.
+/* The driver of one virtqueue, as far as it is the same for all ring layouts: notifications in both
+ * directions, the wait. Must not know how a ring looks.
  *
- * How it works: free descriptors form a list in `next`, private memory; a chain is taken from its
- * front and put back there as a whole, since its descriptors stay linked, so both cost the same for
- * any length. add () fills descriptors and available entries, kick () publishes the index once for
- * all of them, full fence, then reads whether the device wants to be told. poll () loads the used
- * index (acquire) once per batch. No call allocates, locks or enters the kernel, but for the
- * eventfds and for an indirect table that has to grow.
+ * How it works: the layout is a table of functions that the queue holds; the calls go there
+ * directly. No call allocates, locks or enters the kernel, but for the eventfds and for an indirect
+ * table that has to grow.
  *
- * Calls under EVENT_IDX are armed lazily: used_event stays where the last wait () put it, so a busy
+ * Calls under EVENT_IDX are armed lazily: the event stays where the last wait () put it, so a busy
  * queue is never called; wait () moves it up to the next used entry, full fence, looks again, and
- * only then sleeps. The fences are the other halves of the device's: publish used index, full
- * fence, read used_event; and arm avail_event, full fence, read the available index
- * (VIRTIO 2.7.7, 2.7.10). */
+ * only then sleeps. The fences are the other halves of the device's: publish, full fence, read the
+ * driver's event; and arm its own event, full fence, look for available buffers
+ * (VIRTIO 2.7.7, 2.7.10, 2.8.10). */
 #include "config.h"
 
 #include "vhost-frontend-private.h"
@@ -31,60 +27,66 @@
 #define MAX_TABLE_SIZE 65536
 #define MIN_TABLE_SIZE 8
 
-#define DESCRIPTOR_F_NEXT 1u
-#define DESCRIPTOR_F_WRITE 2u
-#define DESCRIPTOR_F_INDIRECT 4u
-#define AVAILABLE_F_NO_INTERRUPT 1u
-#define USED_F_NO_NOTIFY 1u
+/* ---- A ring that is no more ---- */
 
-/* used_event this far behind asks for no call; it is moved on before the index comes round to it.
- */
-#define EVENT_DISTANCE 0x8000u
-#define EVENT_REFRESH_MASK 0x3fffu
-
-G_STATIC_ASSERT (sizeof (VhostFrontendDescriptor) == 16);
-G_STATIC_ASSERT (sizeof (_Atomic guint16) == 2);
-
-/* What a detached queue's indices read. */
-static VhostFrontendUsed nothing_used;
-
-static guint16
-load_event (_Atomic guint16 *event)
+static gboolean
+nothing_add (VhostFrontendQueue *self, const VhostFrontendBuffer *buffers, guint n_buffers,
+             gboolean indirect, gpointer token)
 {
-  return GUINT16_FROM_LE (atomic_load_explicit (event, memory_order_relaxed));
+  return FALSE;
 }
 
 static void
-store_event (_Atomic guint16 *event, guint16 value)
+nothing_publish (VhostFrontendQueue *self)
 {
-  atomic_store_explicit (event, GUINT16_TO_LE (value), memory_order_relaxed);
 }
+
+static gboolean
+nothing_is_there (VhostFrontendQueue *self)
+{
+  return FALSE;
+}
+
+static gboolean
+nothing_poll (VhostFrontendQueue *self, gpointer *token, guint32 *length)
+{
+  return FALSE;
+}
+
+static void
+nothing_arm (VhostFrontendQueue *self, gboolean wanted)
+{
+}
+
+static guint32
+nothing_lost_base (VhostFrontendQueue *self)
+{
+  return 0;
+}
+
+static const VhostFrontendRing nothing
+    = { nothing_add,      nothing_publish, nothing_is_there, nothing_poll,
+        nothing_is_there, nothing_arm,     nothing_lost_base };
 
 void
 vhost_frontend_queue_set_features (VhostFrontendQueue *self, gboolean event_idx, gboolean indirect)
 {
   self->event_idx = event_idx;
   self->indirect = indirect;
-  /* One of the two ways stays unused, at "call" and 0. */
-  if (!self->detached)
-    store_event (&self->available->flags, 0);
+  self->ring->arm (self, self->calls_enabled);
 }
 
 void
 vhost_frontend_queue_detach (VhostFrontendQueue *self)
 {
-  /* With nothing free and nothing used, neither add () nor poll () comes near the ring. */
+  self->ring = &nothing;
   self->frontend = NULL;
   self->detached = TRUE;
   self->n_free = 0;
-  self->avail_idx = self->kicked_idx = self->published_idx;
-  self->used = &nothing_used;
-  self->used_idx = self->seen_used_idx = 0;
 }
 
-/* Room for @n entries in the table of @head; the smaller table before it is given up. */
-static gboolean
-reserve_table (VhostFrontendQueue *self, VhostFrontendTable *table, guint n)
+gboolean
+vhost_frontend_queue_reserve_table (VhostFrontendQueue *self, VhostFrontendTable *table, guint n)
 {
   guint32 size = MAX (n, MIN_TABLE_SIZE);
   gpointer memory;
@@ -95,18 +97,11 @@ reserve_table (VhostFrontendQueue *self, VhostFrontendTable *table, guint n)
   if (n > MAX_TABLE_SIZE)
     return FALSE;
   address = vhost_frontend_memory_allocate_pinned (
-      self->frontend, size * sizeof (VhostFrontendDescriptor), 16, &memory, NULL);
+      self->frontend, size * sizeof (VhostFrontendDescriptor), 16, &memory);
   if (address == 0)
     return FALSE;
   *table = (VhostFrontendTable){ memory, address, size };
   return TRUE;
-}
-
-static inline guint16
-buffer_flags (const VhostFrontendBuffer *buffer, gboolean last)
-{
-  return GUINT16_TO_LE (
-      (guint16) ((buffer->writable ? DESCRIPTOR_F_WRITE : 0) | (last ? 0 : DESCRIPTOR_F_NEXT)));
 }
 
 /**
@@ -133,57 +128,7 @@ gboolean
 vhost_frontend_queue_add (VhostFrontendQueue *self, const VhostFrontendBuffer *buffers,
                           guint n_buffers, gboolean indirect, gpointer token)
 {
-  const guint16 first = self->free_head;
-  guint16 last = first;
-  guint16 n;
-
-  if (n_buffers == 0 || self->n_free == 0)
-    return FALSE;
-
-  if (indirect && self->indirect)
-    {
-      VhostFrontendTable *table = &self->tables[first];
-
-      if (!reserve_table (self, table, n_buffers))
-        return FALSE;
-      for (guint i = 0; i < n_buffers; i++)
-        table->descriptors[i] = (VhostFrontendDescriptor){
-          .address = GUINT64_TO_LE (buffers[i].address),
-          .length = GUINT32_TO_LE (buffers[i].length),
-          .flags = buffer_flags (&buffers[i], i + 1 == n_buffers),
-          .next = i + 1 == n_buffers ? 0 : GUINT16_TO_LE ((guint16) (i + 1)),
-        };
-      self->descriptors[first] = (VhostFrontendDescriptor){
-        .address = GUINT64_TO_LE (table->address),
-        .length = GUINT32_TO_LE ((guint32) (n_buffers * sizeof (VhostFrontendDescriptor))),
-        .flags = GUINT16_TO_LE (DESCRIPTOR_F_INDIRECT),
-      };
-      n = 1;
-    }
-  else
-    {
-      if (n_buffers > self->n_free)
-        return FALSE;
-      for (guint i = 0; i < n_buffers; i++)
-        {
-          if (i > 0)
-            last = self->next[last];
-          self->descriptors[last] = (VhostFrontendDescriptor){
-            .address = GUINT64_TO_LE (buffers[i].address),
-            .length = GUINT32_TO_LE (buffers[i].length),
-            .flags = buffer_flags (&buffers[i], i + 1 == n_buffers),
-            .next = i + 1 == n_buffers ? 0 : GUINT16_TO_LE (self->next[last]),
-          };
-        }
-      n = (guint16) n_buffers;
-    }
-
-  self->free_head = self->next[last];
-  self->n_free -= n;
-  self->heads[first] = (VhostFrontendHead){ token, last, n };
-  self->available->ring[self->avail_idx & self->mask] = GUINT16_TO_LE (first);
-  self->avail_idx++;
-  return TRUE;
+  return self->ring->add (self, buffers, n_buffers, indirect, token);
 }
 
 /**
@@ -201,12 +146,7 @@ vhost_frontend_queue_add (VhostFrontendQueue *self, const VhostFrontendBuffer *b
 void
 vhost_frontend_queue_publish (VhostFrontendQueue *self)
 {
-  if (self->published_idx == self->avail_idx)
-    return;
-  /* Partner: the device's acquire load of the index, before it reads entries and descriptors. */
-  atomic_store_explicit (&self->available->idx, GUINT16_TO_LE (self->avail_idx),
-                         memory_order_release);
-  self->published_idx = self->avail_idx;
+  self->ring->publish (self);
 }
 
 /**
@@ -224,27 +164,7 @@ vhost_frontend_queue_publish (VhostFrontendQueue *self)
 gboolean
 vhost_frontend_queue_kick (VhostFrontendQueue *self)
 {
-  const guint16 old = self->kicked_idx;
-  const guint16 new = self->avail_idx;
-  gboolean wanted;
-
-  if (old == new)
-    return FALSE;
-
-  vhost_frontend_queue_publish (self);
-  self->kicked_idx = new;
-  /* Partner: the device's full fence between switching kicks on and its last look at the index. */
-  atomic_thread_fence (memory_order_seq_cst);
-  if (self->event_idx)
-    wanted = (guint16) (new - load_event (self->avail_event) - 1) < (guint16) (new - old);
-  else
-    wanted = (load_event (&self->used->flags) & USED_F_NO_NOTIFY) == 0;
-  if (!wanted)
-    return FALSE;
-
-  self->n_kicks++;
-  vhost_fd_notify (self->kick_fd);
-  return TRUE;
+  return self->ring->wants_kick (self) && vhost_frontend_queue_notify (self);
 }
 
 /**
@@ -260,19 +180,8 @@ vhost_frontend_queue_kick (VhostFrontendQueue *self)
 void
 vhost_frontend_queue_force_kick (VhostFrontendQueue *self)
 {
-  vhost_frontend_queue_publish (self);
-  self->kicked_idx = self->avail_idx;
-  self->n_kicks++;
-  vhost_fd_notify (self->kick_fd);
-}
-
-/* Partner: the device's release store, after it wrote buffers and entries. */
-static inline gboolean
-look_for_used (VhostFrontendQueue *self)
-{
-  self->seen_used_idx
-      = GUINT16_FROM_LE (atomic_load_explicit (&self->used->idx, memory_order_acquire));
-  return self->seen_used_idx != self->used_idx;
+  self->ring->wants_kick (self);
+  vhost_frontend_queue_notify (self);
 }
 
 /**
@@ -295,42 +204,7 @@ look_for_used (VhostFrontendQueue *self)
 gboolean
 vhost_frontend_queue_poll (VhostFrontendQueue *self, gpointer *token, guint32 *length)
 {
-  if (self->used_idx == self->seen_used_idx && !look_for_used (self))
-    return FALSE;
-
-  /* At most once round: a device that counts on and on cannot hold the caller. */
-  do
-    {
-      VhostFrontendUsedElement *element = &self->used->ring[self->used_idx & self->mask];
-      const guint32 id
-          = GUINT32_FROM_LE (atomic_load_explicit (&element->id, memory_order_relaxed));
-      VhostFrontendHead *head;
-
-      self->used_idx++;
-      /* A spent used_event must not be met again by an index that has gone round. */
-      if (G_UNLIKELY ((self->used_idx & EVENT_REFRESH_MASK) == 0) && self->event_idx)
-        store_event (self->used_event, (guint16) (self->used_idx - EVENT_DISTANCE));
-
-      if (G_UNLIKELY (id >= self->size || self->heads[id].n == 0))
-        {
-          self->bad_used++;
-          continue;
-        }
-      head = &self->heads[id];
-      if (token != NULL)
-        *token = head->token;
-      if (length != NULL)
-        *length = GUINT32_FROM_LE (atomic_load_explicit (&element->length, memory_order_relaxed));
-      /* The chain is linked from head to tail still. */
-      self->next[head->tail] = self->free_head;
-      self->free_head = (guint16) id;
-      self->n_free += head->n;
-      head->n = 0;
-      return TRUE;
-    }
-  while (self->used_idx != self->seen_used_idx);
-
-  return FALSE;
+  return self->ring->poll (self, token, length);
 }
 
 /**
@@ -353,13 +227,7 @@ void
 vhost_frontend_queue_set_calls_enabled (VhostFrontendQueue *self, gboolean enabled)
 {
   self->calls_enabled = enabled;
-  if (self->detached)
-    return;
-  if (self->event_idx)
-    store_event (self->used_event,
-                 enabled ? self->used_idx : (guint16) (self->used_idx - EVENT_DISTANCE));
-  else
-    store_event (&self->available->flags, enabled ? 0 : AVAILABLE_F_NO_INTERRUPT);
+  self->ring->arm (self, enabled);
   /* Partner: the device's full fence between publishing a used entry and reading this. */
   atomic_thread_fence (memory_order_seq_cst);
 }
@@ -380,6 +248,18 @@ take_calls (VhostFrontendQueue *self, int timeout_ms)
   return TRUE;
 }
 
+/* In-band calls come by the back-end channel, whose messages put them on the call descriptor. */
+static void
+wait_for_messages (VhostFrontendQueue *self, int timeout_ms)
+{
+  struct pollfd pollfds[2]
+      = { { .fd = self->call_fd, .events = POLLIN },
+          { .fd = vhost_frontend_get_backend_channel_fd (self->frontend), .events = POLLIN } };
+
+  if (poll (pollfds, 2, timeout_ms) > 0 && pollfds[1].revents != 0)
+    vhost_frontend_process_backend_messages (self->frontend, 0);
+}
+
 /**
  * vhost_frontend_queue_wait:
  * @self: a queue
@@ -387,6 +267,9 @@ take_calls (VhostFrontendQueue *self, int timeout_ms)
  *
  * Waits until vhost_frontend_queue_poll () has something to find, or the device calls. A call that
  * came for buffers taken already counts too, so poll and wait again.
+ *
+ * With in-band calls it handles the back-end's messages meanwhile, see
+ * vhost_frontend_process_backend_messages (): the queue then belongs to the control thread.
  *
  * While calls are disabled nothing but an unasked call ends the wait.
  *
@@ -401,22 +284,27 @@ vhost_frontend_queue_wait (VhostFrontendQueue *self, int timeout_ms)
 {
   gint64 deadline;
 
-  if (self->used_idx != self->seen_used_idx || look_for_used (self))
+  if (self->ring->has_used (self))
     return TRUE;
 
-  if (self->calls_enabled && self->event_idx && !self->detached)
+  if (self->calls_enabled && self->event_idx)
     {
-      store_event (self->used_event, self->used_idx);
-      /* Partner: the device's full fence between publishing a used entry and reading used_event. */
+      self->ring->arm (self, TRUE);
+      /* Partner: the device's full fence between publishing a used entry and reading the event. */
       atomic_thread_fence (memory_order_seq_cst);
-      if (look_for_used (self))
+      if (self->ring->has_used (self))
         return TRUE;
     }
 
   deadline = g_get_monotonic_time () + (gint64) timeout_ms * 1000;
   for (;;)
     {
-      if (take_calls (self, timeout_ms) || look_for_used (self))
+      const gboolean inband
+          = self->call_mode == VHOST_FRONTEND_NOTIFY_INBAND && self->frontend != NULL;
+
+      if (inband)
+        wait_for_messages (self, timeout_ms);
+      if (take_calls (self, inband ? 0 : timeout_ms) || self->ring->has_used (self))
         return TRUE;
       /* A signal ends the sleep early. */
       if (timeout_ms >= 0)

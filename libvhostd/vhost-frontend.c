@@ -7,23 +7,21 @@
 
 #include "vhost-frontend-private.h"
 
+#include "vhost-enums.h"
 #include "vhost-error.h"
 #include "vhost-fd-private.h"
 
-#include <errno.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define DEFAULT_TIMEOUT_MS 10000
 
-/* What the queue driver cannot do (other ring layouts and orders, addresses behind an IOMMU), and
- * the log, which is switched on while a device runs, with a log in place. */
-#define UNABLE_FEATURES                                                                            \
-  (VHOST_WIRE_BIT (VHOST_WIRE_F_LOG_ALL) | VHOST_WIRE_BIT (VHOST_WIRE_F_ACCESS_PLATFORM)           \
-   | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_PACKED) | VHOST_WIRE_BIT (VHOST_WIRE_F_IN_ORDER))
+/* The log is switched on while a device runs, with a log in place. */
+#define UNABLE_FEATURES VHOST_WIRE_BIT (VHOST_WIRE_F_LOG_ALL)
+/* They ask something of the caller, or change what ring memory looks like: only by name. */
+#define SPECIAL_FEATURES                                                                           \
+  (VHOST_WIRE_BIT (VHOST_WIRE_F_ACCESS_PLATFORM) | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_PACKED)       \
+   | VHOST_WIRE_BIT (VHOST_WIRE_F_IN_ORDER))
 /* XEN_MMAP gives memory regions another layout. */
 #define ABLE_PROTOCOL_FEATURES                                                                     \
   ((VHOST_WIRE_BIT (VHOST_WIRE_N_PROTOCOL_BITS) - 1)                                               \
@@ -34,6 +32,11 @@ enum
   PROP_TIMEOUT = 1,
   PROP_FEATURES,
   PROP_PROTOCOL_FEATURES,
+  PROP_KICK_MODE,
+  PROP_CALL_MODE,
+  PROP_INFLIGHT,
+  PROP_IOVA_OFFSET,
+  PROP_IOTLB_LAZY,
   N_PROPERTIES,
 };
 
@@ -41,6 +44,7 @@ enum
 {
   CONFIG_CHANGED,
   BACKEND_MESSAGE,
+  BACKEND_REQUEST,
   N_SIGNALS,
 };
 
@@ -64,8 +68,8 @@ static guint signals[N_SIGNALS];
  * the rings.
  *
  * Memory and queues outlive a connection. After vhost_frontend_disconnect () and a new
- * vhost_frontend_connect () and vhost_frontend_negotiate (), vhost_frontend_restart_queue ()
- * carries a queue on where it was.
+ * vhost_frontend_connect (), vhost_frontend_resume () tells the new back-end all that the old one
+ * knew, and queues go on where they were.
  *
  * Since: 0.1
  */
@@ -87,6 +91,21 @@ vhost_frontend_get_property (GObject *object, guint id, GValue *value, GParamSpe
     case PROP_PROTOCOL_FEATURES:
       g_value_set_uint64 (value, self->protocol_features);
       break;
+    case PROP_KICK_MODE:
+      g_value_set_enum (value, self->kick_mode);
+      break;
+    case PROP_CALL_MODE:
+      g_value_set_enum (value, self->call_mode);
+      break;
+    case PROP_INFLIGHT:
+      g_value_set_boolean (value, self->use_inflight);
+      break;
+    case PROP_IOVA_OFFSET:
+      g_value_set_uint64 (value, self->iova_offset);
+      break;
+    case PROP_IOTLB_LAZY:
+      g_value_set_boolean (value, self->iotlb_lazy);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -105,6 +124,21 @@ vhost_frontend_set_property (GObject *object, guint id, const GValue *value, GPa
           self->timeout = g_value_get_uint (value);
           g_object_notify_by_pspec (object, pspec);
         }
+      break;
+    case PROP_KICK_MODE:
+      self->kick_mode = g_value_get_enum (value);
+      break;
+    case PROP_CALL_MODE:
+      self->call_mode = g_value_get_enum (value);
+      break;
+    case PROP_INFLIGHT:
+      self->use_inflight = g_value_get_boolean (value);
+      break;
+    case PROP_IOVA_OFFSET:
+      self->iova_offset = g_value_get_uint64 (value);
+      break;
+    case PROP_IOTLB_LAZY:
+      self->iotlb_lazy = g_value_get_boolean (value);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -125,6 +159,9 @@ vhost_frontend_dispose (GObject *object)
       g_clear_pointer (&self->queues[i], vhost_frontend_queue_unref);
     }
   vhost_frontend_memory_clear (self);
+  vhost_frontend_inflight_clear (self);
+  vhost_frontend_log_clear (self);
+  vhost_fd_clear (&self->log_event_fd);
 
   G_OBJECT_CLASS (vhost_frontend_parent_class)->dispose (object);
 }
@@ -136,9 +173,24 @@ vhost_frontend_finalize (GObject *object)
 
   g_ptr_array_unref (self->regions);
   g_ptr_array_unref (self->removed);
+  g_array_unref (self->mappings);
   g_mutex_clear (&self->memory_lock);
 
   G_OBJECT_CLASS (vhost_frontend_parent_class)->finalize (object);
+}
+
+/* The signal's answer when no handler has one. */
+static int
+leave_request (VhostFrontend *self, guint request, GBytes *payload, int fd)
+{
+  return -1;
+}
+
+static gboolean
+stop_at_answer (GSignalInvocationHint *hint, GValue *result, const GValue *answer, gpointer data)
+{
+  g_value_set_int (result, MAX (g_value_get_int (answer), -1));
+  return g_value_get_int (answer) < 0;
 }
 
 static void
@@ -181,6 +233,59 @@ vhost_frontend_class_init (VhostFrontendClass *klass)
   properties[PROP_PROTOCOL_FEATURES] = g_param_spec_uint64 (
       "protocol-features", "Protocol features", "Negotiated vhost-user protocol feature bits", 0,
       G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS);
+  /**
+   * VhostFrontend:kick-mode:
+   *
+   * How the device is notified. Queues take it over when they start; in-band kicks are sent by the
+   * thread that kicks, which has to be the control thread.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_KICK_MODE] = g_param_spec_enum (
+      "kick-mode", "Kick mode", "How the device is notified", VHOST_TYPE_FRONTEND_NOTIFY,
+      VHOST_FRONTEND_NOTIFY_EVENTFD, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS);
+  /**
+   * VhostFrontend:call-mode:
+   *
+   * How the device calls. Queues take it over when they start.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_CALL_MODE] = g_param_spec_enum (
+      "call-mode", "Call mode", "How the device calls", VHOST_TYPE_FRONTEND_NOTIFY,
+      VHOST_FRONTEND_NOTIFY_EVENTFD, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS);
+  /**
+   * VhostFrontend:inflight:
+   *
+   * Whether the area of in-flight requests is fetched and given back where INFLIGHT_SHMFD was
+   * negotiated.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_INFLIGHT]
+      = g_param_spec_boolean ("inflight", "In-flight", "Whether requests in flight are tracked",
+                              TRUE, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS);
+  /**
+   * VhostFrontend:iova-offset:
+   *
+   * With ACCESS_PLATFORM: what is added to a guest address to make the IO virtual address of rings
+   * and indirect tables. Queues take it over when they start.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_IOVA_OFFSET] = g_param_spec_uint64 (
+      "iova-offset", "IOVA offset", "From guest addresses to IO virtual addresses", 0, G_MAXUINT64,
+      0, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS);
+  /**
+   * VhostFrontend:iotlb-lazy:
+   *
+   * Whether the back-end is told of entries only when it misses them.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_IOTLB_LAZY] = g_param_spec_boolean (
+      "iotlb-lazy", "Lazy IOTLB", "Whether entries are sent only when missed", FALSE,
+      G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS);
   g_object_class_install_properties (object_class, N_PROPERTIES, properties);
 
   /**
@@ -211,6 +316,27 @@ vhost_frontend_class_init (VhostFrontendClass *klass)
   signals[BACKEND_MESSAGE]
       = g_signal_new ("backend-message", VHOST_TYPE_FRONTEND, G_SIGNAL_RUN_LAST, 0, NULL, NULL,
                       NULL, G_TYPE_NONE, 1, G_TYPE_UINT);
+  /**
+   * VhostFrontend::backend-request:
+   * @self: the front-end
+   * @request: the message's code
+   * @payload: what came with it
+   * @fd: the descriptor that came with it, which belongs to the message; -1: none
+   *
+   * A well-formed request of the back-end wants to be served. Emitted by
+   * vhost_frontend_process_backend_messages (), after #VhostFrontend::backend-message. For a
+   * descriptor in the answer see vhost_frontend_take_answer_fd ().
+   *
+   * Thread: control.
+   *
+   * Returns: what to answer, 0 for success; -1 leaves it to the next handler and at last to the
+   * front-end itself
+   *
+   * Since: 0.1
+   */
+  signals[BACKEND_REQUEST] = g_signal_new_class_handler (
+      "backend-request", VHOST_TYPE_FRONTEND, G_SIGNAL_RUN_LAST, G_CALLBACK (leave_request),
+      stop_at_answer, NULL, NULL, G_TYPE_INT, 3, G_TYPE_UINT, G_TYPE_BYTES, G_TYPE_INT);
 }
 
 static void
@@ -219,15 +345,32 @@ vhost_frontend_init (VhostFrontend *self)
   self->timeout = DEFAULT_TIMEOUT_MS;
   self->max_queues = 1;
   self->max_memory_slots = VHOST_WIRE_MAX_REGIONS;
+  self->session_status = -1;
+  self->use_inflight = TRUE;
+  self->inflight.fd = -1;
+  self->log.fd = -1;
+  self->log_event_fd = -1;
+  self->answer_fd = -1;
+  self->mappings = g_array_new (FALSE, FALSE, sizeof (VhostFrontendMapping));
   vhost_frontend_memory_init (self);
 }
 
-void
-vhost_frontend_emit_backend_message (VhostFrontend *self, guint32 request)
+int
+vhost_frontend_emit_backend_request (VhostFrontend *self, guint32 request, gconstpointer payload,
+                                     gsize size, int fd, gboolean well_formed)
 {
+  VhostChannel *channel = self->backend_channel;
+  g_autoptr (GBytes) bytes = NULL;
+  int answer = -1;
+
+  /* The message does not live longer than its channel. */
+  bytes = g_bytes_new (payload, size);
   if (request == VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG)
     g_signal_emit (self, signals[CONFIG_CHANGED], 0);
   g_signal_emit (self, signals[BACKEND_MESSAGE], 0, request);
+  if (well_formed && self->backend_channel == channel)
+    g_signal_emit (self, signals[BACKEND_REQUEST], 0, request, bytes, fd, &answer);
+  return answer;
 }
 
 static void
@@ -267,159 +410,6 @@ vhost_frontend_new (void)
   return g_object_new (VHOST_TYPE_FRONTEND, NULL);
 }
 
-static gboolean
-check_unconnected (VhostFrontend *self, GError **error)
-{
-  if (self->channel == NULL)
-    return TRUE;
-
-  g_set_error_literal (error, VHOST_ERROR, VHOST_ERROR_BUSY,
-                       "already connected to a back-end: disconnect first");
-  return FALSE;
-}
-
-static void
-set_connect_error (GError **error, const char *socket_path, int code, guint timeout)
-{
-  switch (code)
-    {
-    case ENOENT:
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET,
-                   "cannot connect to '%s': there is no such socket; is the back-end running?",
-                   socket_path);
-      break;
-    case ECONNREFUSED:
-      g_set_error (
-          error, VHOST_ERROR, VHOST_ERROR_SOCKET,
-          "cannot connect to '%s': nobody listens there; a back-end that has ended left it "
-          "behind, so start it again",
-          socket_path);
-      break;
-    case EACCES:
-      g_set_error (
-          error, VHOST_ERROR, VHOST_ERROR_SOCKET,
-          "cannot connect to '%s': permission denied; write access to the socket is needed",
-          socket_path);
-      break;
-    case EAGAIN:
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_TIMED_OUT,
-                   "cannot connect to '%s': the back-end took no connection for %u ms; is it busy "
-                   "with another front-end?",
-                   socket_path, timeout);
-      break;
-    default:
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET, "cannot connect to '%s': %s",
-                   socket_path, g_strerror (code));
-    }
-}
-
-/**
- * vhost_frontend_connect:
- * @self: a front-end
- * @socket_path: (type filename): path of the back-end's Unix socket
- * @error: return location for an error
- *
- * Connects to a back-end that listens. No message is sent yet.
- *
- * Thread: control.
- *
- * Returns: %TRUE on success; %FALSE with #VHOST_ERROR_SOCKET, #VHOST_ERROR_TIMED_OUT (the back-end
- * does not accept), or #VHOST_ERROR_BUSY (connected already)
- *
- * Since: 0.1
- */
-gboolean
-vhost_frontend_connect (VhostFrontend *self, const char *socket_path, GError **error)
-{
-  struct sockaddr_un address = { .sun_family = AF_UNIX };
-  struct timeval timeout;
-  int fd;
-  int result;
-  int saved_errno;
-
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
-  g_return_val_if_fail (socket_path != NULL, FALSE);
-
-  if (!check_unconnected (self, error))
-    return FALSE;
-  if (strlen (socket_path) >= sizeof address.sun_path)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the socket path '%s' has %zu bytes; a Unix socket's has at most %zu",
-                   socket_path, strlen (socket_path), sizeof address.sun_path - 1);
-      return FALSE;
-    }
-  strcpy (address.sun_path, socket_path);
-
-  fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0)
-    {
-      saved_errno = errno;
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET, "cannot make a socket: %s",
-                   g_strerror (saved_errno));
-      return FALSE;
-    }
-
-  /* connect () waits while the listener's backlog is full; the send timeout bounds that. */
-  timeout.tv_sec = self->timeout / 1000;
-  timeout.tv_usec = self->timeout % 1000 * 1000;
-  setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-  do
-    result = connect (fd, (struct sockaddr *) &address, sizeof address);
-  while (result != 0 && errno == EINTR);
-  if (result != 0)
-    {
-      saved_errno = errno;
-      close (fd);
-      set_connect_error (error, socket_path, saved_errno, self->timeout);
-      return FALSE;
-    }
-
-  self->channel = vhost_channel_new_take_fd (fd);
-  return TRUE;
-}
-
-/**
- * vhost_frontend_connect_take_fd:
- * @self: a front-end
- * @fd: a connected stream socket; it is taken over, and closed when this fails
- * @error: return location for an error
- *
- * Uses a connection that exists: one end of a pair of sockets, or one that was accepted from a
- * back-end that connects.
- *
- * Thread: control.
- *
- * Returns: %TRUE on success; %FALSE with #VHOST_ERROR_SOCKET (no stream socket) or
- * #VHOST_ERROR_BUSY (connected already)
- *
- * Since: 0.1
- */
-gboolean
-vhost_frontend_connect_take_fd (VhostFrontend *self, int fd, GError **error)
-{
-  int type = 0;
-  socklen_t length = sizeof type;
-
-  g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
-
-  if (!check_unconnected (self, error))
-    {
-      vhost_fd_clear (&fd);
-      return FALSE;
-    }
-  if (getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET,
-                   "descriptor %d is no stream socket: vhost-user needs a connected one", fd);
-      vhost_fd_clear (&fd);
-      return FALSE;
-    }
-
-  self->channel = vhost_channel_new_take_fd (fd);
-  return TRUE;
-}
-
 /**
  * vhost_frontend_disconnect:
  * @self: a front-end
@@ -443,6 +433,8 @@ vhost_frontend_disconnect (VhostFrontend *self)
       if (self->queues[i] != NULL)
         vhost_frontend_queue_disconnected (self->queues[i]);
     }
+  self->inflight.sent = self->inflight.none = FALSE;
+  self->listening = FALSE;
   self->offered_features = 0;
   self->offered_protocol_features = 0;
   self->max_queues = 1;
@@ -526,6 +518,16 @@ vhost_frontend_get_peer_pid (VhostFrontend *self)
   return peer.pid;
 }
 
+gboolean
+vhost_frontend_change_features (VhostFrontend *self, guint64 features, GError **error)
+{
+  if (!vhost_frontend_set (self, VHOST_WIRE_SET_FEATURES, &features, sizeof features, NULL, 0,
+                           error, "0x%" G_GINT64_MODIFIER "x", features))
+    return FALSE;
+  set_features (self, features);
+  return TRUE;
+}
+
 /* GET_PROTOCOL_FEATURES and what the bits taken from it open. */
 static gboolean
 negotiate_protocol (VhostFrontend *self, guint64 wanted, GError **error)
@@ -570,9 +572,10 @@ negotiate_protocol (VhostFrontend *self, guint64 wanted, GError **error)
  * the protocol features, GET_QUEUE_NUM, GET_MAX_MEM_SLOTS and the back-end channel as these allow,
  * then SET_OWNER and SET_FEATURES. Memory of an earlier connection is sent last.
  *
- * Bit 30 is taken whenever it is offered. Never taken is what this driver does not do: packed
- * rings, IN_ORDER, ACCESS_PLATFORM (IOMMU), XEN_MMAP; and LOG_ALL, which is for vhost_frontend_send
- * () once a log is set.
+ * Bit 30 is taken whenever it is offered. %G_MAXUINT64 leaves out what asks something of the caller
+ * or changes the look of ring memory: ACCESS_PLATFORM (IOMMU), RING_PACKED, IN_ORDER are taken when
+ * other bits name them. Never taken are XEN_MMAP, which this driver does not do, and LOG_ALL, which
+ * vhost_frontend_start_log () switches on.
  *
  * Thread: control. Specification: "Communication", "Protocol features".
  *
@@ -584,6 +587,7 @@ gboolean
 vhost_frontend_negotiate (VhostFrontend *self, guint64 wanted_features,
                           guint64 wanted_protocol_features, GError **error)
 {
+  const guint64 unable = UNABLE_FEATURES | (wanted_features == G_MAXUINT64 ? SPECIAL_FEATURES : 0);
   guint64 features;
 
   g_return_val_if_fail (VHOST_IS_FRONTEND (self), FALSE);
@@ -592,18 +596,18 @@ vhost_frontend_negotiate (VhostFrontend *self, guint64 wanted_features,
   set_protocol_features (self, 0);
   if (!vhost_frontend_get_u64 (self, VHOST_WIRE_GET_FEATURES, &self->offered_features, error))
     return FALSE;
-  features
-      = self->offered_features
-        & ((wanted_features & ~UNABLE_FEATURES) | VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES));
+  features = self->offered_features
+             & ((wanted_features & ~unable) | VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES));
   if ((features & VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES)) != 0
       && !negotiate_protocol (self, wanted_protocol_features, error))
     return FALSE;
 
   if (!vhost_frontend_set (self, VHOST_WIRE_SET_OWNER, NULL, 0, NULL, 0, error, "no arguments")
-      || !vhost_frontend_set (self, VHOST_WIRE_SET_FEATURES, &features, sizeof features, NULL, 0,
-                              error, "0x%" G_GINT64_MODIFIER "x", features))
+      || !vhost_frontend_change_features (self, features, error))
     return FALSE;
-  set_features (self, features);
+  self->negotiated = TRUE;
+  self->session_features = features;
+  self->session_protocol_features = self->protocol_features;
   return vhost_frontend_memory_replay (self, error);
 }
 

@@ -30,8 +30,12 @@ typedef struct
 } Seen;
 
 /* The script; written before the thread starts, read after it has ended. */
-typedef struct
+typedef struct _Peer Peer;
+struct _Peer
 {
+  /* Answers by itself: TRUE. Thread: the back-end's. */
+  gboolean (*script) (Peer *peer, VhostMessage *message);
+  gpointer data;
   guint64 features;
   guint64 protocol_features;
   guint64 max_slots;
@@ -51,7 +55,7 @@ typedef struct
   GArray *seen;
   int backend_fd; /* of SET_BACKEND_REQ_FD */
   VhostFrontend *frontend;
-} Peer;
+};
 
 static inline void
 answer (Peer *peer, const VhostMessage *message, const void *payload, guint32 size)
@@ -73,6 +77,8 @@ serve (Peer *peer, VhostMessage *message)
   guint64 u64 = 0;
   VhostWireVringState state = message->payload.state;
 
+  if (peer->script != NULL && peer->script (peer, message))
+    return;
   switch (message->header.request)
     {
     case VHOST_WIRE_GET_FEATURES:

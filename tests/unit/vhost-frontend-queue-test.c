@@ -49,7 +49,7 @@ set_up (Fixture *f, guint size, gboolean event_idx, gboolean indirect)
   f->frontend = vhost_frontend_new ();
   vhost_frontend_memory_new_region (f->frontend, MEMORY_ADDRESS, MEMORY_SIZE, &error);
   g_assert_no_error (error);
-  f->queue = vhost_frontend_queue_new (f->frontend, 3, size, &error);
+  f->queue = vhost_frontend_queue_new (f->frontend, 3, size, FALSE, &error);
   g_assert_no_error (error);
   vhost_frontend_queue_set_features (f->queue, event_idx, indirect);
   vhost_frontend_queue_get_addresses (f->queue, &descriptors, &available, &used);
@@ -493,6 +493,52 @@ test_indirect_without_memory (void)
 }
 
 static void
+test_in_order (void)
+{
+  Fixture f;
+  VhostFrontendBuffer buffers[2] = { { 1, 10, FALSE }, { 2, 20, TRUE } };
+  gpointer token;
+  guint32 length;
+
+  set_up (&f, 8, TRUE, FALSE);
+  g_assert_true (vhost_frontend_queue_set_in_order (f.queue, TRUE));
+  for (guint round = 0; round < 30000; round++)
+    {
+      guint16 heads[3];
+
+      for (guint i = 0; i < 3; i++)
+        g_assert_true (
+            vhost_frontend_queue_add (f.queue, buffers, 2, FALSE, GUINT_TO_POINTER (i + 1)));
+      vhost_frontend_queue_kick (f.queue);
+      for (guint i = 0; i < 3; i++)
+        {
+          heads[i] = take (&f);
+          /* In the ring's own order (V29). */
+          g_assert_cmpuint (heads[i], ==, (round * 6 + i * 2) % 8);
+        }
+      /* An entry that stands for more than the index says is passed over; then all three in one. */
+      if (round == 7)
+        {
+          give (&f, heads[2], 0);
+          g_assert_false (vhost_frontend_queue_poll (f.queue, NULL, NULL));
+          g_assert_cmpuint (vhost_frontend_queue_get_bad_used (f.queue), ==, 1);
+        }
+      memcpy (&f.used[2 + 4 * (f.used[1] % 8)], (guint32[]){ heads[2], 5 }, 8);
+      __atomic_store_n (&f.used[1], (guint16) (f.used[1] + 3), __ATOMIC_RELEASE);
+      for (guint i = 0; i < 3; i++)
+        {
+          g_assert_true (vhost_frontend_queue_poll (f.queue, &token, &length));
+          g_assert_cmpuint (GPOINTER_TO_UINT (token), ==, i + 1);
+          g_assert_cmpuint (length, ==, i < 2 ? 20 : 5);
+        }
+      g_assert_false (vhost_frontend_queue_poll (f.queue, NULL, NULL));
+    }
+  g_assert_cmpuint (vhost_frontend_queue_get_bad_used (f.queue), ==, 1);
+  g_assert_cmpuint (vhost_frontend_queue_get_free (f.queue), ==, 8);
+  tear_down (&f);
+}
+
+static void
 test_detached (void)
 {
   Fixture f;
@@ -524,14 +570,14 @@ test_sizes (void)
 
   for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
     {
-      g_assert_null (vhost_frontend_queue_new (frontend, 0, sizes[i], &error));
+      g_assert_null (vhost_frontend_queue_new (frontend, 0, sizes[i], FALSE, &error));
       g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
       g_clear_error (&error);
     }
-  g_assert_null (vhost_frontend_queue_new (frontend, 256, 8, &error));
+  g_assert_null (vhost_frontend_queue_new (frontend, 256, 8, FALSE, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
   g_clear_error (&error);
-  g_assert_null (vhost_frontend_queue_new (frontend, 0, 8, &error));
+  g_assert_null (vhost_frontend_queue_new (frontend, 0, 8, FALSE, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_FAILED);
 }
 
@@ -560,6 +606,7 @@ main (int argc, char **argv)
                    test_indirect_unnegotiated);
   g_test_add_func ("/frontend-queue/leaves-the-ring-alone-without-memory-for-a-table",
                    test_indirect_without_memory);
+  g_test_add_func ("/rules/V28-takes-one-used-entry-for-a-batch", test_in_order);
   g_test_add_func ("/frontend-queue/is-harmless-after-its-frontend", test_detached);
   g_test_add_func ("/frontend-queue/refuses-sizes-that-no-split-ring-has", test_sizes);
   return g_test_run ();

@@ -4,6 +4,8 @@
  * pair that notes what comes and answers as it is told, rightly or wrongly. */
 #include "scripted-back-end.h"
 
+#include <sys/un.h>
+
 static void
 test_negotiate (void)
 {
@@ -562,7 +564,8 @@ test_backend_channel (void)
   } cases[] = {
     { VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG, 9, 0 },
     { VHOST_WIRE_BACKEND_IOTLB_MSG, 9, 1 },
-    { VHOST_WIRE_BACKEND_VRING_ERR, 9, 0 },
+    /* Without its payload. */
+    { VHOST_WIRE_BACKEND_VRING_ERR, 9, 1 },
     { 99, 9, 1 },
     { VHOST_WIRE_BACKEND_SHARED_OBJECT_LOOKUP, 1, 1 },
   };
@@ -709,6 +712,7 @@ test_connect_errors (void)
   g_autofree char *directory = g_dir_make_tmp ("vhost-frontend-XXXXXX", &error);
   g_autofree char *path = g_build_filename (directory, "socket", NULL);
   g_autofree char *long_path = g_strnfill (108, 'x');
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
   int file;
   int fds[2];
 
@@ -718,6 +722,17 @@ test_connect_errors (void)
   g_clear_error (&error);
 
   file = open (path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+  g_assert_false (vhost_frontend_connect (frontend, path, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET);
+  g_assert_nonnull (strstr (error->message, "that is no socket"));
+  g_clear_error (&error);
+  unlink (path);
+
+  /* Bound, and left behind by its owner. */
+  strcpy (address.sun_path, path);
+  fds[0] = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  g_assert_cmpint (bind (fds[0], (struct sockaddr *) &address, sizeof address), ==, 0);
+  vhost_fd_clear (&fds[0]);
   g_assert_false (vhost_frontend_connect (frontend, path, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET);
   g_assert_nonnull (strstr (error->message, "nobody listens"));

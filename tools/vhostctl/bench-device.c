@@ -190,10 +190,41 @@ share_memory (BenchDevice *self, const BenchOptions *options, GError **error)
   return vhost_frontend_add_memory (self->frontend, GUEST_ADDRESS, size, error);
 }
 
+/* What was asked for by an option must be there. */
+static gboolean
+check_ring_features (BenchDevice *self, const BenchOptions *options, GError **error)
+{
+  const struct
+  {
+    gboolean wanted;
+    guint bit;
+    const char *what;
+    const char *option;
+  } rows[] = {
+    { options->indirect, FEATURE_RING_INDIRECT, "indirect descriptors", "--indirect" },
+    { options->packed, FEATURE_RING_PACKED, "packed rings", "--packed" },
+    { options->in_order, FEATURE_IN_ORDER, "use in order", "--in-order" },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+    {
+      if (!rows[i].wanted
+          || (vhost_frontend_get_features (self->frontend) & BIT (rows[i].bit)) != 0)
+        continue;
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_NOT_NEGOTIATED,
+                   "the back-end offers no %s (feature %u): leave %s away", rows[i].what,
+                   rows[i].bit, rows[i].option);
+      return FALSE;
+    }
+  return TRUE;
+}
+
 gboolean
 bench_device_open (BenchDevice *self, const BenchOptions *options, GError **error)
 {
-  const guint64 features = wanted_features | (options->indirect ? BIT (FEATURE_RING_INDIRECT) : 0);
+  const guint64 features = wanted_features | (options->indirect ? BIT (FEATURE_RING_INDIRECT) : 0)
+                           | (options->packed ? BIT (FEATURE_RING_PACKED) : 0)
+                           | (options->in_order ? BIT (FEATURE_IN_ORDER) : 0);
   BlockConfig block;
 
   self->frontend = vhost_frontend_new ();
@@ -213,15 +244,8 @@ bench_device_open (BenchDevice *self, const BenchOptions *options, GError **erro
                    bench_mode_name (options->mode));
       return FALSE;
     }
-  if (options->indirect
-      && (vhost_frontend_get_features (self->frontend) & BIT (FEATURE_RING_INDIRECT)) == 0)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_NOT_NEGOTIATED,
-                   "the back-end offers no indirect descriptors (feature %u): leave --indirect "
-                   "away",
-                   FEATURE_RING_INDIRECT);
-      return FALSE;
-    }
+  if (!check_ring_features (self, options, error))
+    return FALSE;
   return check_queues (self, &block, options, error) && check_blocks (self, &block, options, error)
          && check_segments (self, &block, options, error) && share_memory (self, options, error);
 }

@@ -37,6 +37,8 @@ static double opt_warmup;
 static gboolean opt_busy;
 static gboolean opt_sleep;
 static gboolean opt_indirect;
+static gboolean opt_packed;
+static gboolean opt_in_order;
 static gboolean opt_verify;
 static int opt_poll;
 static gboolean opt_json;
@@ -68,6 +70,9 @@ static const GOptionEntry entries[] = {
   { "poll", 0, 0, G_OPTION_ARG_INT, &opt_poll,
     "Look so long before sleeping, as a virtual CPU under KVM does (default: 0)", "US" },
   { "indirect", 0, 0, G_OPTION_ARG_NONE, &opt_indirect, "Use indirect descriptors", NULL },
+  { "packed", 0, 0, G_OPTION_ARG_NONE, &opt_packed, "Use packed rings", NULL },
+  { "in-order", 0, 0, G_OPTION_ARG_NONE, &opt_in_order,
+    "Let the device use buffers in the order they came", NULL },
   { "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
     "Write patterns, read all of them back and compare (default mode: mixed; destroys data)",
     NULL },
@@ -268,9 +273,9 @@ bench_options_parse (BenchOptions *self, int argc, char **argv)
       complain ("--requests=0 leaves nothing to do");
       return FALSE;
     }
-  if ((opt_queue_size & (opt_queue_size - 1)) != 0)
+  if (!opt_packed && (opt_queue_size & (opt_queue_size - 1)) != 0)
     {
-      complain ("--queue-size=%d: it is a power of 2", opt_queue_size);
+      complain ("--queue-size=%d: it is a power of 2 without --packed", opt_queue_size);
       return FALSE;
     }
 
@@ -283,6 +288,8 @@ bench_options_parse (BenchOptions *self, int argc, char **argv)
   self->busy = opt_busy;
   self->poll_ns = (guint64) opt_poll * 1000;
   self->indirect = opt_indirect;
+  self->packed = opt_packed;
+  self->in_order = opt_in_order;
   self->verify = opt_verify;
   self->json = opt_json;
   self->progress = !opt_no_progress;

@@ -39,6 +39,8 @@ typedef struct
   gboolean busy;
   guint64 poll_ns; /* a sleeping front-end looks so long before it sleeps */
   gboolean indirect;
+  gboolean packed;
+  gboolean in_order;
   gboolean verify;
   gboolean json;
   gboolean progress;
