@@ -23,6 +23,8 @@ typedef struct
     VhostWireSingleRegion region;
     VhostWireConfig config;
     VhostWireLog log;
+    VhostWireSharedObject object;
+    VhostWireDeviceState device_state;
   } payload; /* bytes past header.size are zero */
   int fds[VHOST_WIRE_MAX_FDS];
   guint n_fds;

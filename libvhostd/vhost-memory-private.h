@@ -31,6 +31,7 @@ struct _VhostMemoryMapping
   guint8 *host;    /* of the region's first byte */
   int fd;          /* (owned): kept for scripts and for hand-over */
   gboolean sealed; /* F_SEAL_SHRINK is held, pages are sure: never poisoned */
+  gboolean guarded; /* vhost-sigbus knows it, sealed or not. Thread: control */
   _Atomic (gboolean) poisoned; /* the file shrank: set by the SIGBUS handler */
 };
 

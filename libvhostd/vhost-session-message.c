@@ -43,7 +43,7 @@ update_source (VhostSession *self)
 }
 
 void
-vhost_session_reply (VhostSession *self, const void *payload, guint32 size)
+vhost_session_reply_fd (VhostSession *self, const void *payload, guint32 size, int fd)
 {
   GError *error = NULL;
 
@@ -52,9 +52,15 @@ vhost_session_reply (VhostSession *self, const void *payload, guint32 size)
   vhost_debug (WIRE, "%s <- %s, %u bytes", self->peer_label,
                vhost_wire_name (self->current.request), size);
   if (!vhost_channel_send (self->channel, self->current.request,
-                           VHOST_WIRE_VERSION | VHOST_WIRE_FLAG_REPLY, payload, size, NULL, 0,
-                           &error))
+                           VHOST_WIRE_VERSION | VHOST_WIRE_FLAG_REPLY, payload, size, &fd,
+                           fd >= 0 ? 1 : 0, &error))
     vhost_session_shutdown (self, self->drain_timeout_ms, error);
+}
+
+void
+vhost_session_reply (VhostSession *self, const void *payload, guint32 size)
+{
+  vhost_session_reply_fd (self, payload, size, -1);
 }
 
 void
@@ -252,6 +258,12 @@ handle_message (VhostSession *self, VhostMessage *message)
   vhost_debug (WIRE, "%s -> %s, flags 0x%x, %u bytes, %u descriptors", self->peer_label,
                vhost_wire_name (message->header.request), message->header.flags,
                message->header.size, message->n_fds);
+  if (vhost_session_is_postcopy_ack (self, message))
+    {
+      vhost_session_end_ack (self);
+      self->busy = FALSE;
+      return;
+    }
   if (row == NULL)
     g_set_error (&error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
                  "it is not known; the front-end may be newer than this program");
