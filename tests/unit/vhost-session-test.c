@@ -9,7 +9,9 @@ static void
 test_offers (Fixture *f, gconstpointer data)
 {
   guint64 features = get_u64 (f, VHOST_WIRE_GET_FEATURES);
-  guint64 protocol = get_u64 (f, VHOST_WIRE_GET_PROTOCOL_FEATURES); /* N1 */
+  /* PAGEFAULT (8) depends on the host. */
+  guint64 protocol
+      = get_u64 (f, VHOST_WIRE_GET_PROTOCOL_FEATURES) & ~(G_GUINT64_CONSTANT (1) << 8); /* N1 */
 
   g_assert_cmphex (features, ==,
                    G_GUINT64_CONSTANT (1) << 32 | 1u << 30 | 1u << 29 | 1u << 28 | 1u << 5);
