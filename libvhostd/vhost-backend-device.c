@@ -87,9 +87,8 @@ vhost_backend_create_crypto_session (VhostBackend *self, GBytes *description, gi
 
   if (!vhost_backend_has_crypto (self))
     return refuse_missing (self, "CREATE_CRYPTO_SESSION", error);
-  *id = -1;
-  if (VHOST_BACKEND_GET_CLASS (self)->create_crypto_session (self, description, id, &local_error)
-      && local_error == NULL && *id >= 0)
+  *id = VHOST_BACKEND_GET_CLASS (self)->create_crypto_session (self, description, &local_error);
+  if (local_error == NULL && *id >= 0)
     return TRUE;
   vhost_backend_propagate_failure (self, "create_crypto_session", local_error, error);
   return FALSE;

@@ -59,7 +59,8 @@ typedef enum
  * @announce: no default: tell the network that the guest is here now, in its name: 6 bytes of MAC
  * address (control)
  * @set_mtu: no default: the guest's link has this MTU (control)
- * @create_crypto_session: no default: makes a session out of the front-end's description (control)
+ * @create_crypto_session: no default: makes a session out of the front-end's description, whose
+ * layout is between the two; returns its number, or a negative one with an error (control)
  * @close_crypto_session: no default: closes such a session (control)
  * @set_gpu_socket: no default: takes over the socket to the front-end's display (control)
  */
@@ -98,8 +99,7 @@ struct _VhostBackendClass
   int (*get_shared_object) (VhostBackend *self, const char *uuid, GError **error);
   gboolean (*announce) (VhostBackend *self, GBytes *mac, GError **error);
   gboolean (*set_mtu) (VhostBackend *self, guint mtu, GError **error);
-  gboolean (*create_crypto_session) (VhostBackend *self, GBytes *description, gint64 *id,
-                                     GError **error);
+  gint64 (*create_crypto_session) (VhostBackend *self, GBytes *description, GError **error);
   gboolean (*close_crypto_session) (VhostBackend *self, gint64 id, GError **error);
   void (*set_gpu_socket) (VhostBackend *self, int fd);
 

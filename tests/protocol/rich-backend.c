@@ -130,14 +130,13 @@ rich_set_mtu (VhostBackend *backend, guint mtu, GError **error)
   return TRUE;
 }
 
-static gboolean
-rich_create_crypto_session (VhostBackend *backend, GBytes *description, gint64 *id, GError **error)
+static gint64
+rich_create_crypto_session (VhostBackend *backend, GBytes *description, GError **error)
 {
   RichData *data = &RICH_BACKEND (backend)->data;
 
   data->crypto_size = g_bytes_get_size (description);
-  *id = 77;
-  return check_fail (data, error);
+  return check_fail (data, error) ? 77 : -1;
 }
 
 static gboolean
