@@ -128,7 +128,7 @@ refuse (VhostSession *self, const VhostWireMessage *row, GError *error)
     g_message ("%s: %s refused: %s%s", self->peer_label, vhost_wire_name (self->current.request),
                error->message, suppressed > 0 ? " (and others since the last such message)" : "");
   g_error_free (error);
-  if (row != NULL && row->reply == VHOST_WIRE_REPLY_OWN)
+  if (row != NULL && (row->reply == VHOST_WIRE_REPLY_OWN || vhost_session_owes_bases (self)))
     reply_failure (self);
   else
     acknowledge (self, ACK_REFUSED);

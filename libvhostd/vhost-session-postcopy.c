@@ -130,6 +130,14 @@ vhost_session_reply_bases (VhostSession *self, VhostMessage *message, VhostSessi
   return VHOST_SESSION_REPLIED;
 }
 
+gboolean
+vhost_session_owes_bases (VhostSession *self)
+{
+  return self->postcopy_listens
+         && (self->current.request == VHOST_WIRE_SET_MEM_TABLE
+             || self->current.request == VHOST_WIRE_ADD_MEM_REG);
+}
+
 /* It comes under the number of the last message about memory, or 0 when there was none. */
 gboolean
 vhost_session_is_postcopy_ack (VhostSession *self, const VhostMessage *message)

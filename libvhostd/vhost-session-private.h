@@ -344,6 +344,8 @@ gboolean vhost_session_prepare_postcopy (VhostSession *self, VhostMemory *memory
 /* ... after: answers with the bases when they are asked for. Returns the message's result. */
 VhostSessionResult vhost_session_reply_bases (VhostSession *self, VhostMessage *message,
                                               VhostSessionResult result);
+/* The front-end waits for bases as the answer to the current message. */
+gboolean vhost_session_owes_bases (VhostSession *self);
 /* The front-end's word that it serves faults, under whatever name; then what it allows. */
 gboolean vhost_session_is_postcopy_ack (VhostSession *self, const VhostMessage *message);
 void vhost_session_end_ack (VhostSession *self);
