@@ -3,9 +3,10 @@
 /* The abstract class that a device is made from, and the calls through which sessions and workers
  * reach it. Must not know sessions: what goes to the front-end goes through VhostBackendPeer.
  *
- * All virtual functions have a default that does nothing wrong, so a subclass may always chain up;
- * process_chain alone has none, its absence says that the device is a listener of the daemon's
- * signals. */
+ * Virtual functions have a default that does nothing wrong, so a subclass may chain up. Some have
+ * none, because their absence says something: without process_chain the device is a listener of the
+ * daemon's signals; without get_state, announce, set_mtu, create_crypto_session or set_gpu_socket
+ * the device does not have what they stand for, and the front-end is not offered it. */
 #include "config.h"
 
 #include "vhost-backend.h"
@@ -30,6 +31,7 @@ enum
   PROP_QUEUE_SIZE,
   PROP_WORKERS,
   PROP_POLL_MAX,
+  PROP_MASKED_FEATURES,
   N_PROPS,
 };
 
@@ -139,6 +141,9 @@ vhost_backend_get_property (GObject *object, guint id, GValue *value, GParamSpec
     case PROP_POLL_MAX:
       g_value_set_uint (value, priv->poll_max);
       break;
+    case PROP_MASKED_FEATURES:
+      g_value_set_uint64 (value, priv->masked_features);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -164,6 +169,13 @@ vhost_backend_set_property (GObject *object, guint id, const GValue *value, GPar
     case PROP_POLL_MAX:
       field = &priv->poll_max;
       break;
+    case PROP_MASKED_FEATURES:
+      if (priv->masked_features != g_value_get_uint64 (value))
+        {
+          priv->masked_features = g_value_get_uint64 (value);
+          g_object_notify_by_pspec (object, pspec);
+        }
+      return;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       return;
@@ -177,12 +189,17 @@ vhost_backend_set_property (GObject *object, guint id, const GValue *value, GPar
 static void
 vhost_backend_finalize (GObject *object)
 {
-  VhostBackendPrivate *priv = vhost_backend_get_private (VHOST_BACKEND (object));
+  VhostBackend *self = VHOST_BACKEND (object);
+  VhostBackendPrivate *priv = vhost_backend_get_private (self);
 
   g_clear_object (&priv->next);
   g_free (priv->device_name);
   g_free (priv->config_space);
   g_free (priv->writable_mask);
+  vhost_backend_forget_objects (self);
+  g_clear_pointer (&priv->mappings, g_array_unref);
+  g_free (priv->shmem_sizes);
+  g_clear_object (&priv->transfer_cancellable);
   g_clear_pointer (&priv->context, g_main_context_unref);
   pthread_mutex_destroy (&priv->peer_lock);
   G_OBJECT_CLASS (vhost_backend_parent_class)->finalize (object);
@@ -208,11 +225,17 @@ vhost_backend_class_init (VhostBackendClass *klass)
   klass->suspend = vhost_backend_real_nothing;
   klass->reset = vhost_backend_real_nothing;
   klass->queue_started = vhost_backend_real_queue_nothing;
+  klass->queue_stopping = vhost_backend_real_queue_nothing;
   klass->queue_stopped = vhost_backend_real_queue_nothing;
   klass->process_queue = vhost_backend_real_process_queue;
   klass->memory_changed = vhost_backend_real_memory_changed;
   klass->worker_started = vhost_backend_real_worker_nothing;
   klass->worker_stopped = vhost_backend_real_worker_nothing;
+  klass->save_state_async = vhost_backend_real_save_state_async;
+  klass->save_state_finish = vhost_backend_real_save_state_finish;
+  klass->load_state_async = vhost_backend_real_load_state_async;
+  klass->load_state_finish = vhost_backend_real_load_state_finish;
+  klass->get_shared_object = vhost_backend_real_get_shared_object;
 
   /**
    * VhostBackend:num-queues:
@@ -261,6 +284,19 @@ vhost_backend_class_init (VhostBackendClass *klass)
   properties[PROP_POLL_MAX] = g_param_spec_uint (
       "poll-max", NULL, "Longest busy polling before a sleep, in microseconds (0: none)", 0,
       POLL_MAX_MAX, 50, flags);
+
+  /**
+   * VhostBackend:masked-features:
+   *
+   * Feature bits of the transport, such as packed rings (bit 34) or the dirty log (bit 26), that
+   * are not offered to front-ends although the library knows them: for a device that cannot do with
+   * them, or to test a driver without. Bits 30 and 32 cannot be masked. A change takes effect with
+   * the next front-end.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_MASKED_FEATURES] = g_param_spec_uint64 (
+      "masked-features", NULL, "Transport features that are not offered", 0, G_MAXUINT64, 0, flags);
 
   g_object_class_install_properties (object_class, N_PROPS, properties);
 
@@ -346,6 +382,8 @@ vhost_backend_set_peer (VhostBackend *self, const VhostBackendPeer *peer, gpoint
       priv->control = g_thread_self ();
     }
   pthread_mutex_unlock (&priv->peer_lock);
+  if (peer == NULL)
+    vhost_backend_drop_requests (self);
   return TRUE;
 }
 
@@ -428,6 +466,7 @@ vhost_backend_activate (VhostBackend *self, GError **error)
 {
   GError *local_error = NULL;
 
+  vhost_backend_cancel_transfer (self); /* D7: the front-end has thought better of it */
   if (!VHOST_BACKEND_GET_CLASS (self)->activate (self, &local_error) || local_error != NULL)
     {
       vhost_backend_propagate_failure (self, "activate", local_error, error);
@@ -445,6 +484,8 @@ vhost_backend_suspend (VhostBackend *self)
 void
 vhost_backend_reset (VhostBackend *self)
 {
+  vhost_backend_cancel_transfer (self);
+  vhost_backend_forget_mappings (self);
   VHOST_BACKEND_GET_CLASS (self)->reset (self);
 }
 
@@ -458,6 +499,12 @@ void
 vhost_backend_queue_started (VhostBackend *self, VhostQueue *queue)
 {
   VHOST_BACKEND_GET_CLASS (self)->queue_started (self, queue);
+}
+
+void
+vhost_backend_queue_stopping (VhostBackend *self, VhostQueue *queue)
+{
+  VHOST_BACKEND_GET_CLASS (self)->queue_stopping (self, queue);
 }
 
 void
@@ -654,6 +701,26 @@ vhost_backend_get_acked_features (VhostBackend *self)
   /* Partner: vhost_backend_features_acked (). */
   return atomic_load_explicit (&vhost_backend_get_private (self)->acked_features,
                                memory_order_relaxed);
+}
+
+/**
+ * vhost_backend_get_masked_features: (get-property masked-features)
+ * @self: a back-end
+ *
+ * Gets the transport's feature bits that are not offered.
+ *
+ * Thread: control.
+ *
+ * Returns: VIRTIO feature bits
+ *
+ * Since: 0.1
+ */
+guint64
+vhost_backend_get_masked_features (VhostBackend *self)
+{
+  g_return_val_if_fail (VHOST_IS_BACKEND (self), 0);
+
+  return vhost_backend_get_private (self)->masked_features;
 }
 
 /**

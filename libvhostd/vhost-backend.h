@@ -36,6 +36,8 @@ typedef enum
  * @suspend: the last ring of a session has stopped (control)
  * @reset: the device goes back to its initial state (control)
  * @queue_started: a ring starts (worker)
+ * @queue_stopping: a stop waits for the requests in flight: end what is parked now, for example
+ * reads that wait for input; default: nothing (worker)
  * @queue_stopped: a ring has stopped, no request in flight (worker)
  * @process_queue: there may be requests: pop them; default: pops all and calls @process_chain
  * (worker)
@@ -43,6 +45,24 @@ typedef enum
  * @memory_changed: the guest's memory map was replaced (control)
  * @worker_started: a worker thread begins (worker)
  * @worker_stopped: a worker thread ends (worker)
+ * @get_state: the device's state as bytes, for a migration; a device whose state is small
+ * implements this one and @set_state (control)
+ * @set_state: takes over what @get_state gave on another host (control)
+ * @save_state_async: writes the device's state to a stream that never blocks, so only with
+ * asynchronous calls; default: writes what @get_state gives (control)
+ * @save_state_finish: whether all was written (control)
+ * @load_state_async: reads the device's state from such a stream until its end; default: reads at
+ * most 64 MiB for @set_state (control)
+ * @load_state_finish: whether all was taken over (control)
+ * @get_shared_object: a new descriptor of the shared object with this UUID, or -1 with an error;
+ * default: what vhost_backend_shared_object_add_async () was given (control)
+ * @announce: no default: tell the network that the guest is here now, in its name: 6 bytes of MAC
+ * address (control)
+ * @set_mtu: no default: the guest's link has this MTU (control)
+ * @create_crypto_session: no default: makes a session out of the front-end's description, whose
+ * layout is between the two; returns its number, or a negative one with an error (control)
+ * @close_crypto_session: no default: closes such a session (control)
+ * @set_gpu_socket: no default: takes over the socket to the front-end's display (control)
  */
 struct _VhostBackendClass
 {
@@ -65,6 +85,23 @@ struct _VhostBackendClass
   void (*memory_changed) (VhostBackend *self, VhostMemory *memory);
   void (*worker_started) (VhostBackend *self, VhostWorker *worker);
   void (*worker_stopped) (VhostBackend *self, VhostWorker *worker);
+  void (*queue_stopping) (VhostBackend *self, VhostQueue *queue);
+
+  GBytes *(*get_state) (VhostBackend *self, GError **error);
+  gboolean (*set_state) (VhostBackend *self, GBytes *state, GError **error);
+  void (*save_state_async) (VhostBackend *self, GOutputStream *stream, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data);
+  gboolean (*save_state_finish) (VhostBackend *self, GAsyncResult *result, GError **error);
+  void (*load_state_async) (VhostBackend *self, GInputStream *stream, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data);
+  gboolean (*load_state_finish) (VhostBackend *self, GAsyncResult *result, GError **error);
+
+  int (*get_shared_object) (VhostBackend *self, const char *uuid, GError **error);
+  gboolean (*announce) (VhostBackend *self, GBytes *mac, GError **error);
+  gboolean (*set_mtu) (VhostBackend *self, guint mtu, GError **error);
+  gint64 (*create_crypto_session) (VhostBackend *self, GBytes *description, GError **error);
+  gboolean (*close_crypto_session) (VhostBackend *self, gint64 id, GError **error);
+  void (*set_gpu_socket) (VhostBackend *self, int fd);
 
   /*< private >*/
   gpointer padding[16];
@@ -101,5 +138,60 @@ void vhost_backend_set_config_space (VhostBackend *self, gconstpointer data, gsi
                                      gconstpointer writable_mask);
 VHOST_AVAILABLE_IN_0_1
 void vhost_backend_notify_config (VhostBackend *self);
+VHOST_AVAILABLE_IN_0_1
+guint64 vhost_backend_get_masked_features (VhostBackend *self);
+
+/* Shared objects */
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_set_shared_objects (VhostBackend *self, gboolean shared_objects);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_shared_object_add_async (VhostBackend *self, const char *uuid, int fd,
+                                            GCancellable *cancellable, GAsyncReadyCallback callback,
+                                            gpointer user_data);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_backend_shared_object_add_finish (VhostBackend *self, GAsyncResult *result,
+                                                 GError **error);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_shared_object_remove_async (VhostBackend *self, const char *uuid,
+                                               GCancellable *cancellable,
+                                               GAsyncReadyCallback callback, gpointer user_data);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_backend_shared_object_remove_finish (VhostBackend *self, GAsyncResult *result,
+                                                    GError **error);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_shared_object_lookup_async (VhostBackend *self, const char *uuid,
+                                               GCancellable *cancellable,
+                                               GAsyncReadyCallback callback, gpointer user_data);
+VHOST_AVAILABLE_IN_0_1
+int vhost_backend_shared_object_lookup_finish (VhostBackend *self, GAsyncResult *result,
+                                               GError **error);
+
+/* Shared memory regions, host notifiers */
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_backend_set_shmem_region (VhostBackend *self, guint id, guint64 size,
+                                         GError **error);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_map_shmem_async (VhostBackend *self, guint id, guint64 offset, int fd,
+                                    guint64 fd_offset, guint64 length, gboolean writable,
+                                    GCancellable *cancellable, GAsyncReadyCallback callback,
+                                    gpointer user_data);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_backend_map_shmem_finish (VhostBackend *self, GAsyncResult *result, GError **error);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_unmap_shmem_async (VhostBackend *self, guint id, guint64 offset, guint64 length,
+                                      GCancellable *cancellable, GAsyncReadyCallback callback,
+                                      gpointer user_data);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_backend_unmap_shmem_finish (VhostBackend *self, GAsyncResult *result,
+                                           GError **error);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_set_host_notifiers (VhostBackend *self, gboolean host_notifiers);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_set_host_notifier_async (VhostBackend *self, guint queue, int fd, guint64 offset,
+                                            GCancellable *cancellable, GAsyncReadyCallback callback,
+                                            gpointer user_data);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_backend_set_host_notifier_finish (VhostBackend *self, GAsyncResult *result,
+                                                 GError **error);
 
 G_END_DECLS

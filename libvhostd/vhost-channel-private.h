@@ -25,6 +25,8 @@ typedef struct
     VhostWireLog log;
     VhostWireIotlb iotlb;
     VhostWireInflight inflight;
+    VhostWireSharedObject object;
+    VhostWireDeviceState device_state;
   } payload; /* bytes past header.size are zero */
   int fds[VHOST_WIRE_MAX_FDS];
   guint n_fds;

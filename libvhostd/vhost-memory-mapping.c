@@ -39,7 +39,7 @@ vhost_memory_mapping_unref (VhostMemoryMapping *mapping)
     {
       /* Before munmap: the handler must not put pages where something else may be mapped the next
        * moment. */
-      if (!mapping->sealed)
+      if (mapping->guarded)
         vhost_sigbus_unprotect (mapping->base);
       munmap (mapping->base, mapping->length);
     }
@@ -238,5 +238,6 @@ vhost_memory_mapping_new_take_fd (const VhostMemoryRegionInfo *info, int fd, gbo
       && !vhost_sigbus_protect (mapping->base, mapping->length, &mapping->poisoned, error))
     return NULL; /* what follows takes nothing back from the table, which is fine */
 
+  mapping->guarded = !mapping->sealed;
   return g_steal_pointer (&mapping);
 }

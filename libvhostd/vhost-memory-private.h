@@ -26,11 +26,12 @@ struct _VhostMemoryMapping
 {
   VhostReference ref_count;
   VhostMemoryRegionInfo info;
-  guint8 *base;    /* what mmap returned */
-  gsize length;    /* of the mapping: mmap_offset + size, or less when the offset was cut off */
-  guint8 *host;    /* of the region's first byte */
-  int fd;          /* (owned): kept for scripts and for hand-over */
-  gboolean sealed; /* F_SEAL_SHRINK is held, pages are sure: never poisoned */
+  guint8 *base;     /* what mmap returned */
+  gsize length;     /* of the mapping: mmap_offset + size, or less when the offset was cut off */
+  guint8 *host;     /* of the region's first byte */
+  int fd;           /* (owned): kept for scripts and for hand-over */
+  gboolean sealed;  /* F_SEAL_SHRINK is held, pages are sure: never poisoned */
+  gboolean guarded; /* vhost-sigbus knows it, sealed or not. Thread: control */
   _Atomic (gboolean) poisoned; /* the file shrank: set by the SIGBUS handler */
 };
 

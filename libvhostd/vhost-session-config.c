@@ -453,4 +453,7 @@ peer_is_suspended (gpointer data)
 const VhostBackendPeer vhost_session_backend_peer = {
   .config_changed = peer_config_changed,
   .is_suspended = peer_is_suspended,
+  .takes = vhost_session_peer_takes,
+  .send = vhost_session_peer_send,
+  .cancel = vhost_session_peer_cancel,
 };

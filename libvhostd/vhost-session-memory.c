@@ -101,13 +101,26 @@ use_memory (VhostSession *self, VhostMemory *memory, gboolean released)
   vhost_session_update_view (self, FALSE);
   if (self->n_started == 0)
     {
-      vhost_backend_memory_changed (self->backend, memory);
+      if (!self->postcopy_ack_due) /* P3: then later */
+        vhost_backend_memory_changed (self->backend, memory);
       return VHOST_SESSION_DONE;
     }
   post_ring_memory (self, released ? remove_run : replace_run);
   if (released)
     vhost_session_arm_drain (self);
   return vhost_session_wait (self, continue_replaced);
+}
+
+/* Takes @memory, which has regions that @message has brought. */
+static VhostSessionResult
+use_new_memory (VhostSession *self, VhostMemory *memory, VhostMessage *message, GError **error)
+{
+  if (!vhost_session_prepare_postcopy (self, memory, error))
+    {
+      vhost_memory_unref (memory);
+      return VHOST_SESSION_REFUSED;
+    }
+  return vhost_session_reply_bases (self, message, use_memory (self, memory, FALSE));
 }
 
 /* The whole table anew, regions of ADD_MEM_REG included (M5). No region at all is allowed: it takes
@@ -132,7 +145,7 @@ VHOST_SESSION_HANDLER (set_mem_table)
                  : vhost_memory_new_empty ();
   if (memory == NULL)
     return VHOST_SESSION_REFUSED;
-  return use_memory (self, memory, FALSE);
+  return use_new_memory (self, memory, message, error);
 }
 
 /* M8: the same for every connection. */
@@ -155,7 +168,7 @@ VHOST_SESSION_HANDLER (add_mem_reg)
                                      self->seal_memory, error);
   if (memory == NULL)
     return VHOST_SESSION_REFUSED;
-  return use_memory (self, memory, FALSE);
+  return use_new_memory (self, memory, message, error);
 }
 
 /* A descriptor that comes along has no meaning and is closed with the message. */

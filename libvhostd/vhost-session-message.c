@@ -145,7 +145,7 @@ refuse (VhostSession *self, const VhostWireMessage *row, GError *error)
   g_error_free (error);
   if (self->replied)
     return;
-  if (has_own_reply (self, row))
+  if (has_own_reply (self, row) || vhost_session_owes_bases (self))
     reply_failure (self);
   else
     acknowledge (self, ACK_REFUSED);
@@ -302,6 +302,12 @@ handle_message (VhostSession *self, VhostMessage *message)
   vhost_debug (WIRE, "%s -> %s, flags 0x%x, %u bytes, %u descriptors", self->peer_label,
                vhost_wire_name (message->header.request), message->header.flags,
                message->header.size, message->n_fds);
+  if (vhost_session_is_postcopy_ack (self, message))
+    {
+      vhost_session_end_ack (self);
+      self->busy = FALSE;
+      return;
+    }
   if (row == NULL)
     {
       if (offer_message (self, message))

@@ -13,6 +13,7 @@
 #include "vhost-backend-private.h"
 #include "vhost-channel-private.h"
 #include "vhost-iotlb-private.h"
+#include "vhost-postcopy-private.h"
 #include "vhost-session.h"
 #include "vhost-trace-private.h"
 #include "vhost-worker-private.h"
@@ -122,6 +123,9 @@ struct _VhostSessionCommand
   ((VhostSessionCommand *) (gpointer) ((guint8 *) (task) -G_STRUCT_OFFSET (VhostSessionCommand,    \
                                                                            drained)))
 
+/* The device's state on its way; vhost-session-state.c. */
+typedef struct _VhostSessionTransfer VhostSessionTransfer;
+
 struct _VhostSession
 {
   GObject parent_instance;
@@ -181,6 +185,15 @@ struct _VhostSession
   guint n_misses;
   GSource *miss_source;  /* (owned) (nullable): rings are to learn what does not exist ... */
   gboolean miss_delayed; /* ... when the current message has ended */
+
+  /* Device state */
+  VhostSessionTransfer *transfer; /* (owned) (nullable): running, or not asked after yet */
+  gboolean check_waits;           /* the current message is CHECK_DEVICE_STATE */
+
+  /* Postcopy */
+  VhostPostcopy *postcopy; /* (owned) (nullable) */
+  gboolean postcopy_listens;
+  gboolean postcopy_ack_due; /* the front-end was told bases: no ring starts (P3) */
 
   /* The current message */
   VhostWireHeader current;
@@ -416,15 +429,38 @@ void vhost_session_flush_calls (VhostSession *self, VhostSessionVring *vring);
 /* vhost-session-state.c: the device's own state */
 VHOST_SESSION_HANDLER (set_device_state_fd);
 VHOST_SESSION_HANDLER (check_device_state);
+/* The session ends, or has no use for the transfer. */
+void vhost_session_clear_transfer (VhostSession *self);
 
 /* vhost-session-postcopy.c */
 VHOST_SESSION_HANDLER (postcopy_advise);
 VHOST_SESSION_HANDLER (postcopy_listen);
 VHOST_SESSION_HANDLER (postcopy_end);
+gboolean vhost_session_can_postcopy (VhostSession *self);
+void vhost_session_clear_postcopy (VhostSession *self);
+/* The session ends: what is missing will not come. */
+void vhost_session_fail_postcopy (VhostSession *self);
+/* For the messages about memory. Before @memory is used: registers it when that is due. */
+gboolean vhost_session_prepare_postcopy (VhostSession *self, VhostMemory *memory, GError **error);
+/* ... after: answers with the bases when they are asked for. Returns the message's result. */
+VhostSessionResult vhost_session_reply_bases (VhostSession *self, VhostMessage *message,
+                                              VhostSessionResult result);
+/* The front-end waits for bases as the answer to the current message. */
+gboolean vhost_session_owes_bases (VhostSession *self);
+/* The front-end's word that it serves faults, under whatever name; then what it allows. */
+gboolean vhost_session_is_postcopy_ack (VhostSession *self, const VhostMessage *message);
+void vhost_session_end_ack (VhostSession *self);
 
 /* vhost-session-object.c: shared objects and shared memory regions */
 VHOST_SESSION_HANDLER (get_shared_object);
 VHOST_SESSION_HANDLER (get_shmem_config);
+/* VhostBackendPeer's */
+gboolean vhost_session_peer_takes (gpointer session, VhostWireBackendRequest request,
+                                   gboolean with_fd, GError **error);
+guint vhost_session_peer_send (gpointer session, VhostWireBackendRequest request,
+                               const void *payload, guint32 size, int fd, VhostBackendAnswered done,
+                               gpointer data);
+void vhost_session_peer_cancel (gpointer session, guint id);
 
 /* vhost-session-device.c: what only some kinds of device know */
 /* Protocol features that depend on the back-end's class: ORed into what is offered. */

@@ -245,6 +245,7 @@ start_done (VhostSessionCommand *command)
     }
   vhost_session_flush_config (self);
   vhost_session_ask_misses (self);
+  vhost_backend_flush_requests (self->backend);
 }
 
 /* One part of the ring, as the queue's map has it. Without GPA_ADDRESSES it comes as the
@@ -337,6 +338,14 @@ vhost_session_prepare_setup (VhostSession *self, VhostSessionVring *vring, Vhost
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
                    "the front-end shares no guest memory; %s", vhost_session_memory_cure);
+      return FALSE;
+    }
+  if (self->postcopy_ack_due)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED,
+                   "ring %u cannot start before the front-end has acknowledged where its memory "
+                   "lies here (postcopy)",
+                   index);
       return FALSE;
     }
   setup->size = vring->size;

@@ -392,6 +392,7 @@ vhost_session_shutdown (VhostSession *self, guint drain_timeout_ms, GError *erro
   self->close_error = error;
   clear_source (&self->source);
   clear_source (&self->retry_timer);
+  vhost_session_fail_postcopy (self); /* a worker may wait for a page */
   free_stuck_workers (self);
   for (guint i = 0; i < self->n_vrings; i++)
     if (self->vrings[i].started && !self->vrings[i].stopping)
@@ -422,8 +423,10 @@ vhost_session_close_now (VhostSession *self)
     }
   self->n_started = 0;
   vhost_session_check_suspend (self);
+  vhost_session_clear_transfer (self);
   vhost_backend_set_peer (self->backend, NULL, self);
   g_clear_pointer (&self->backend_channel, vhost_backend_channel_free);
+  vhost_session_clear_postcopy (self);
   g_clear_pointer (&self->channel, vhost_channel_free);
   vhost_session_clear_iotlb (self);
   vhost_session_clear_log (self);

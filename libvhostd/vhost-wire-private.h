@@ -222,6 +222,56 @@ typedef struct
   guint8 padding[4];
 } VhostWireInflight;
 
+/* Of GET_SHARED_OBJECT and the back-end's requests about shared objects. */
+typedef struct
+{
+  guint8 uuid[16]; /* in the order of the text form */
+} VhostWireSharedObject;
+
+/* Of SET_DEVICE_STATE_FD. */
+typedef struct
+{
+  guint32 direction; /* VhostWireDirection */
+  guint32 phase;
+} VhostWireDeviceState;
+
+typedef enum
+{
+  VHOST_WIRE_SAVE = 0, /* from the back-end to the front-end */
+  VHOST_WIRE_LOAD = 1,
+} VhostWireDirection;
+
+/* The only phase there is: the device is suspended. */
+#define VHOST_WIRE_PHASE_STOPPED 0u
+
+#define VHOST_WIRE_SHMEM_REGIONS 256
+
+typedef struct
+{
+  guint32 n_regions; /* those whose size is not 0 */
+  guint32 padding;
+  guint64 sizes[VHOST_WIRE_SHMEM_REGIONS];
+} VhostWireShmemConfig;
+
+typedef struct
+{
+  guint64 index; /* with VHOST_WIRE_VRING_NO_FD */
+  guint64 size;
+  guint64 offset;
+} VhostWireVringArea;
+
+/* Of the back-end's SHMEM_MAP and SHMEM_UNMAP. */
+typedef struct
+{
+  guint8 shmid;
+  guint8 padding[7];
+  guint64 fd_offset;
+  guint64 shm_offset;
+  guint64 length;
+  guint64 flags;
+} VhostWireMmap;
+#define VHOST_WIRE_MMAP_WRITABLE 1u
+
 /* How a message is answered. */
 typedef enum
 {

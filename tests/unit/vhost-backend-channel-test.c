@@ -182,6 +182,219 @@ test_garbage (Fixture *f, gconstpointer data)
   g_error_free (error);
 }
 
+/* ---- Requests ---- */
+
+typedef struct
+{
+  guint n;
+  guint64 answer;
+  int fd;
+  GError *error;
+} Done;
+
+static void
+on_done (guint64 answer, int fd, const GError *error, gpointer data)
+{
+  Done *done = data;
+
+  done->n++;
+  done->answer = answer;
+  vhost_fd_clear (&done->fd);
+  done->fd = fd;
+  g_clear_error (&done->error);
+  done->error = error != NULL ? g_error_copy (error) : NULL;
+}
+
+static guint
+ask (Fixture *f, VhostWireBackendRequest request, Done *done)
+{
+  static const guint8 payload[40] = { 1 };
+  const guint size = request == VHOST_WIRE_BACKEND_SHMEM_UNMAP ? 40 : 16;
+  guint n = done->n;
+  guint id
+      = vhost_backend_channel_send (f->channel, request, payload, size, NULL, 0, on_done, done);
+
+  g_assert_cmpuint (done->n, ==, n); /* never within the call */
+  return id;
+}
+
+static void
+reply (Fixture *f, guint32 request, guint64 value)
+{
+  struct
+  {
+    VhostWireHeader header;
+    guint64 value;
+  } __attribute__ ((packed)) answer = { { request, 5, 8 }, value };
+
+  g_assert_cmpint (write (f->peer, &answer, sizeof answer), ==, sizeof answer);
+}
+
+static void
+assert_failed (Done *done, GQuark domain, int code)
+{
+  g_assert_cmpuint (done->n, ==, 1);
+  g_assert_error (done->error, domain, code);
+  g_clear_error (&done->error);
+}
+
+static void
+test_order (Fixture *f, gconstpointer data)
+{
+  Done first = { .fd = -1 }, second = { .fd = -1 };
+
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &first);
+  change (f);
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &second);
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, 5);
+  reply (f, VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG, 9);
+  iterate ();
+  g_assert_cmpuint (first.n, ==, 1);
+  g_assert_cmpuint (first.answer, ==, 5);
+  g_assert_no_error (first.error);
+  g_assert_cmpuint (second.n, ==, 0);
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, 0);
+  iterate ();
+  g_assert_cmpuint (second.n, ==, 1);
+  g_assert_cmpuint (second.answer, ==, 0);
+}
+
+static void
+test_made_up (Fixture *f, gconstpointer data)
+{
+  Done done = { .fd = -1 }, own = { .fd = -1 };
+
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &done);
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_LOOKUP, &own);
+  iterate ();
+  g_assert_cmpuint (done.n, ==, 1);
+  g_assert_cmpuint (done.answer, ==, 0);
+  g_assert_no_error (done.error);
+  g_assert_cmpuint (own.n, ==, 0); /* this one has a reply of its own */
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_LOOKUP, 3);
+  iterate ();
+  g_assert_cmpuint (own.answer, ==, 3);
+}
+
+/* Nobody reads: a bounded number waits, in order, and nothing else is lost. */
+static void
+test_bounded (Fixture *f, gconstpointer data)
+{
+  guint8 bytes[52];
+  Done done[1100];
+  guint n_refused = 0, n_read = 0;
+
+  for (guint i = 0; i < G_N_ELEMENTS (done); i++)
+    {
+      done[i] = (Done){ .fd = -1 };
+      ask (f, VHOST_WIRE_BACKEND_SHMEM_UNMAP, &done[i]);
+    }
+  iterate ();
+  for (guint i = 0; i < G_N_ELEMENTS (done); i++)
+    if (done[i].n > 0)
+      {
+        g_assert_cmpuint (i, >=, 1024);
+        assert_failed (&done[i], VHOST_ERROR, VHOST_ERROR_BUSY);
+        n_refused++;
+      }
+  g_assert_cmpuint (n_refused, ==, 1100 - 1024);
+  do
+    while (recv (f->peer, bytes, sizeof bytes, 0) == sizeof bytes)
+      n_read++;
+  while (g_main_context_iteration (NULL, FALSE));
+  g_assert_cmpuint (n_read, ==, 1024);
+  for (guint i = 0; i < 1024; i++)
+    {
+      reply (f, VHOST_WIRE_BACKEND_SHMEM_UNMAP, i);
+      iterate ();
+      g_assert_cmpuint (done[i].n, ==, 1);
+      g_assert_cmpuint (done[i].answer, ==, i);
+    }
+}
+
+static void
+test_wrong (Fixture *f, gconstpointer data)
+{
+  Done done = { .fd = -1 }, late = { .fd = -1 };
+
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &done);
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_REMOVE, 0);
+  iterate ();
+  assert_failed (&done, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &late);
+  iterate ();
+  assert_failed (&late, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+}
+
+static void
+test_unasked (Fixture *f, gconstpointer data)
+{
+  GError *error = NULL;
+
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, 0);
+  iterate ();
+  g_assert_false (vhost_backend_channel_config_change (f->channel, &error));
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+  g_error_free (error);
+}
+
+static void
+test_cancelled (Fixture *f, gconstpointer data)
+{
+  Done first = { .fd = -1 }, second = { .fd = -1 };
+  guint id = ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &first);
+
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &second);
+  vhost_backend_channel_cancel (f->channel, id);
+  vhost_backend_channel_cancel (f->channel, id);
+  vhost_backend_channel_cancel (f->channel, 12345);
+  g_assert_cmpuint (first.n, ==, 0);
+  iterate ();
+  assert_failed (&first, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, 7);
+  iterate ();
+  g_assert_cmpuint (second.n, ==, 0);
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, 8);
+  iterate ();
+  g_assert_cmpuint (first.n, ==, 1);
+  g_assert_cmpuint (second.answer, ==, 8);
+}
+
+static void
+test_freed (Fixture *f, gconstpointer data)
+{
+  Done done = { .fd = -1 };
+
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &done);
+  vhost_backend_channel_free (f->channel);
+  assert_failed (&done, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+  vhost_fd_clear (&f->peer);
+  open_channel (f, TRUE);
+}
+
+static void
+free_channel (guint64 answer, int fd, const GError *error, gpointer data)
+{
+  g_clear_pointer (&((Fixture *) data)->channel, vhost_backend_channel_free);
+}
+
+static void
+test_freed_within (Fixture *f, gconstpointer data)
+{
+  static const guint8 payload[16];
+  Done done = { .fd = -1 };
+
+  vhost_backend_channel_send (f->channel, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, payload, 16, NULL,
+                              0, free_channel, f);
+  ask (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, &done);
+  reply (f, VHOST_WIRE_BACKEND_SHARED_OBJECT_ADD, 0);
+  iterate ();
+  g_assert_null (f->channel);
+  assert_failed (&done, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+  vhost_fd_clear (&f->peer);
+  open_channel (f, TRUE);
+}
+
 static void
 refuse (int fd)
 {
@@ -222,6 +435,14 @@ main (int argc, char **argv)
   ADD ("fails-when-the-front-end-has-closed", FALSE, test_closed);
   ADD ("fails-when-the-front-end-closes-unnoticed", FALSE, test_closed_unnoticed);
   ADD ("ends-on-garbage", FALSE, test_garbage);
+  ADD ("matches-answers-in-order-and-not-those-to-changes", TRUE, test_order);
+  ADD ("makes-up-answers-where-none-will-come", FALSE, test_made_up);
+  ADD ("holds-a-bounded-number-of-requests", TRUE, test_bounded);
+  ADD ("ends-on-a-wrong-answer-with-all-requests", TRUE, test_wrong);
+  ADD ("ends-on-an-answer-that-nobody-asked-for", TRUE, test_unasked);
+  ADD ("drops-the-answer-to-a-cancelled-request", TRUE, test_cancelled);
+  ADD ("ends-its-requests-when-it-goes", TRUE, test_freed);
+  ADD ("may-go-from-within-an-answer", TRUE, test_freed_within);
   g_test_add_func ("/backend-channel/takes-connected-stream-sockets-only", test_kinds);
   return g_test_run ();
 }

@@ -680,6 +680,58 @@ test_calls_reach_the_subclass (void)
   g_assert_cmpuint (self->resets, ==, 1);
 }
 
+static void
+test_masked_features (void)
+{
+  g_autoptr (VhostBackend) backend = VHOST_BACKEND (new_backend ());
+  guint64 value = 0;
+
+  g_assert_cmphex (vhost_backend_get_masked_features (backend), ==, 0);
+  g_object_set (backend, "masked-features", G_GUINT64_CONSTANT (1) << 34, NULL);
+  g_object_get (backend, "masked-features", &value, NULL);
+  g_assert_cmphex (value, ==, G_GUINT64_CONSTANT (1) << 34);
+  g_assert_cmphex (vhost_backend_get_masked_features (backend), ==, value);
+}
+
+static void
+on_failed (GObject *source, GAsyncResult *result, gpointer data)
+{
+  GError **error = data;
+
+  g_assert_false (vhost_backend_unmap_shmem_finish (VHOST_BACKEND (source), result, error));
+}
+
+/* What a plain device has not, and requests without a front-end. */
+static void
+test_has_nothing (void)
+{
+  g_autoptr (VhostBackend) backend = VHOST_BACKEND (new_backend ());
+  g_autoptr (GError) error = NULL;
+  static const guint8 bytes[16];
+  gint64 id;
+
+  g_assert_false (vhost_backend_has_state (backend));
+  g_assert_false (vhost_backend_has_announce (backend));
+  g_assert_false (vhost_backend_has_mtu (backend));
+  g_assert_false (vhost_backend_has_crypto (backend));
+  g_assert_false (vhost_backend_has_shared_objects (backend));
+  g_assert_false (vhost_backend_has_host_notifiers (backend));
+  g_assert_null (vhost_backend_get_shmem_sizes (backend));
+  g_assert_false (vhost_backend_announce (backend, bytes, NULL));
+  g_assert_false (vhost_backend_set_mtu (backend, 1500, NULL));
+  g_assert_false (vhost_backend_create_crypto_session (backend, NULL, &id, NULL));
+  g_assert_false (vhost_backend_close_crypto_session (backend, 1, NULL));
+  g_assert_cmpint (vhost_backend_get_shared_object (backend, bytes, NULL), ==, -1);
+  vhost_backend_queue_stopping (backend, NULL); /* may always be called */
+
+  g_assert_true (vhost_backend_set_shmem_region (backend, 0, 65536, NULL));
+  vhost_backend_unmap_shmem_async (backend, 0, 0, 4096, NULL, on_failed, &error);
+  g_assert_no_error (error); /* never within the call */
+  while (error == NULL)
+    g_main_context_iteration (NULL, TRUE);
+  g_assert_error (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -713,5 +765,7 @@ main (int argc, char **argv)
   g_test_add_func ("/backend/simple-one-leaves-requests-alone",
                    test_simple_backend_leaves_requests_alone);
   g_test_add_func ("/backend/calls-reach-the-subclass", test_calls_reach_the_subclass);
+  g_test_add_func ("/backend/remembers-masked-features", test_masked_features);
+  g_test_add_func ("/backend/has-only-what-its-class-has", test_has_nothing);
   return g_test_run ();
 }
