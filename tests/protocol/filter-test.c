@@ -294,7 +294,10 @@ test_stop_ends_waiting (gconstpointer data)
   for (guint i = 0; i < N_SLOTS; i++)
     load_send (&load, &load.slots[i]);
   vhost_frontend_queue_kick (disk->queue);
-  g_assert_false (vhost_frontend_queue_wait (disk->queue, 20));
+  /* The start of a tracked ring calls in any case; nothing has ended, though. */
+  while (vhost_frontend_queue_wait (disk->queue, 20))
+    g_assert_false (vhost_frontend_queue_poll (disk->queue, NULL, NULL));
+  g_assert_false (vhost_frontend_queue_poll (disk->queue, NULL, NULL));
   begin = g_get_monotonic_time ();
   g_assert_true (vhost_frontend_stop_queue (disk->frontend, 0, &base, &error));
   g_assert_no_error (error);
