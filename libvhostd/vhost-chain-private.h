@@ -33,6 +33,7 @@ struct _VhostChain
   gsize writable_size;  /* without a split-off status byte */
   gsize writable_total; /* as popped: bound of the used length */
   gsize write_offset;   /* vhost_chain_write's position in the writable part */
+  guint8 *status;       /* (nullable): the byte that was split off, not in a segment any more */
   guint32 completed_length;
   VhostChain *remote_next; /* completed on another thread */
   struct iovec inline_segments[VHOST_CHAIN_INLINE_SEGMENTS];

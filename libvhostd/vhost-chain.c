@@ -80,6 +80,7 @@ vhost_chain_recycle (VhostChain *self)
   self->n_readable = self->n_writable = 0;
   self->first = 0;
   self->first_offset = 0;
+  self->status = NULL;
   self->readable_size = self->writable_size = self->write_offset = 0;
   return given_up;
 }
@@ -442,6 +443,7 @@ vhost_chain_split_status (VhostChain *self)
   if (last->iov_len == 0)
     self->n_writable--;
   self->writable_size--;
+  self->status = status;
   return status;
 }
 
@@ -545,4 +547,33 @@ vhost_chain_complete (VhostChain *self, gsize written)
   if (vhost_queue_completing == queue)
     atomic_fetch_sub_explicit (&queue->remote_users, 1, memory_order_release);
   vhost_queue_completing = outer;
+}
+
+/**
+ * vhost_chain_hand_back:
+ * @self: a chain that was popped and not completed
+ *
+ * Gives a request back unserved, while its ring stops: it stays recorded as in flight and is served
+ * again, by this back-end or by another one, when the ring starts the next time.
+ *
+ * This is for a back-end that parks requests, from [vfunc@Backend.queue_stopping] on. It works
+ * where the front-end tracks requests in flight and has agreed that a stop may leave some (protocol
+ * feature bit 20); otherwise nothing happens and the request must be completed.
+ *
+ * The device must have no I/O under way for the request any more: whoever serves it next would
+ * write to the same places at the same time.
+ *
+ * Thread: worker. Specification: "Inflight I/O tracking", GET_VRING_BASE.
+ *
+ * Returns: %TRUE when the chain is gone, %FALSE when it must be completed
+ *
+ * Since: 0.1
+ */
+gboolean
+vhost_chain_hand_back (VhostChain *self)
+{
+  g_return_val_if_fail (self->in_flight, FALSE);
+  g_return_val_if_fail (pthread_equal (self->queue->owner_thread, pthread_self ()), FALSE);
+
+  return vhost_queue_hand_back (self->queue, self);
 }

@@ -50,6 +50,8 @@ gsize vhost_chain_write_bytes (VhostChain *self, GBytes *bytes);
 
 VHOST_AVAILABLE_IN_0_1
 void vhost_chain_complete (VhostChain *self, gsize written);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_chain_hand_back (VhostChain *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostChain, vhost_chain_unref)
 

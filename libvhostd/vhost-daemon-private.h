@@ -60,8 +60,17 @@ typedef struct
   gboolean adopted_listens;
   GListStore *sessions; /* (owned) */
 
-  /* quit () comes from any thread and must find the context, or none */
-  GMutex lock;
+  /* quit () comes from any thread and must find a mailbox to post to, or none. Not GMutex: the
+   * thread sanitizer cannot see into GLib. */
+  pthread_mutex_t lock;
+  gboolean can_quit;
+  struct
+  {
+    VhostTask task;
+    VhostDaemon *daemon; /* (unowned): a started one holds itself */
+    gboolean posted;
+  } quit;
+
   GMainContext *context; /* (owned) (nullable): set while started */
 
   /* While started */

@@ -105,16 +105,16 @@ vhost_daemon_teardown (VhostDaemon *self)
   vhost_daemon_unwatch (priv);
   vhost_daemon_clear_source (&priv->timer);
   vhost_daemon_clear_source (&priv->finish);
+  pthread_mutex_lock (&priv->lock);
+  priv->can_quit = FALSE;
+  pthread_mutex_unlock (&priv->lock);
   /* The workers are gone with their slots; only then can nothing post to the mailbox any more. Its
    * tasks live in the slots, so it must be gone before anyone looks into it again. */
   g_clear_pointer (&priv->slots, g_ptr_array_unref);
   vhost_daemon_clear_source (&priv->mailbox_source);
   vhost_mailbox_clear (&priv->mailbox);
   vhost_daemon_close_socket (priv);
-  g_mutex_lock (&priv->lock);
-  GMainContext *context = g_steal_pointer (&priv->context);
-  g_mutex_unlock (&priv->lock);
-  g_main_context_unref (context);
+  g_clear_pointer (&priv->context, g_main_context_unref);
 }
 
 /* Thread: control. All sessions have ended: the last step of stopping. */
@@ -147,12 +147,17 @@ vhost_daemon_finish_when_empty (VhostDaemon *self)
     }
 }
 
-/* Thread: control. */
-static gboolean
-vhost_daemon_on_quit (gpointer data)
+/* Thread: control, from the mailbox. */
+static void
+vhost_daemon_on_quit (VhostTask *task)
 {
-  vhost_daemon_stop_async (data, NULL, NULL, NULL);
-  return G_SOURCE_REMOVE;
+  VhostDaemonPrivate *priv
+      = (VhostDaemonPrivate *) (gpointer) ((guint8 *) task
+                                           - G_STRUCT_OFFSET (VhostDaemonPrivate, quit.task));
+  pthread_mutex_lock (&priv->lock);
+  priv->quit.posted = FALSE;
+  pthread_mutex_unlock (&priv->lock);
+  vhost_daemon_stop_async (priv->quit.daemon, NULL, NULL, NULL);
 }
 
 /* The class */
@@ -268,7 +273,7 @@ vhost_daemon_finalize (GObject *object)
   g_clear_object (&priv->backend);
   g_free (priv->name);
   g_free (priv->socket_path);
-  g_mutex_clear (&priv->lock);
+  pthread_mutex_destroy (&priv->lock);
   G_OBJECT_CLASS (vhost_daemon_parent_class)->finalize (object);
 }
 
@@ -276,7 +281,9 @@ static void
 vhost_daemon_init (VhostDaemon *self)
 {
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
-  g_mutex_init (&priv->lock);
+  pthread_mutex_init (&priv->lock, NULL);
+  priv->quit.task.run = vhost_daemon_on_quit;
+  priv->quit.daemon = self;
   priv->adopted_fd = -1;
   priv->listen_fd = -1;
   priv->socket_mode = DEFAULT_SOCKET_MODE;
@@ -595,9 +602,11 @@ vhost_daemon_start (VhostDaemon *self, GError **error)
     }
   if (!vhost_mailbox_init (&priv->mailbox, error))
     return FALSE;
-  g_mutex_lock (&priv->lock);
   priv->context = g_main_context_ref_thread_default ();
-  g_mutex_unlock (&priv->lock);
+  pthread_mutex_lock (&priv->lock);
+  priv->can_quit = TRUE;
+  priv->quit.posted = FALSE;
+  pthread_mutex_unlock (&priv->lock);
   priv->mailbox_source = vhost_mailbox_create_source (&priv->mailbox);
   g_source_attach (priv->mailbox_source, priv->context);
   priv->slots = g_ptr_array_new_with_free_func (vhost_daemon_free_slot);
@@ -732,15 +741,13 @@ vhost_daemon_quit (VhostDaemon *self)
 {
   g_return_if_fail (VHOST_IS_DAEMON (self));
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
-  g_mutex_lock (&priv->lock);
-  if (priv->context != NULL)
+  pthread_mutex_lock (&priv->lock);
+  if (priv->can_quit && !priv->quit.posted)
     {
-      g_autoptr (GSource) source = g_idle_source_new ();
-      g_source_set_priority (source, G_PRIORITY_DEFAULT);
-      g_source_set_callback (source, vhost_daemon_on_quit, g_object_ref (self), g_object_unref);
-      g_source_attach (source, priv->context);
+      priv->quit.posted = TRUE;
+      vhost_mailbox_post (&priv->mailbox, &priv->quit.task);
     }
-  g_mutex_unlock (&priv->lock);
+  pthread_mutex_unlock (&priv->lock);
 }
 
 /**

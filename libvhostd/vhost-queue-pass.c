@@ -54,6 +54,12 @@ static void
 publish (VhostQueue *self)
 {
   self->dirty = FALSE;
+  if (G_UNLIKELY (self->log_marked))
+    {
+      self->log_marked = FALSE;
+      if (self->log_fd >= 0)
+        vhost_fd_notify (self->log_fd); /* L5 */
+    }
   if (!self->ring.ops->publish (&self->ring))
     {
       vhost_queue_count (&self->counters.calls_suppressed, 1);
@@ -159,6 +165,8 @@ vhost_queue_pop (VhostQueue *self)
 
   if (G_UNLIKELY (!self->accepting))
     return NULL;
+  if (G_UNLIKELY (self->resubmit_only && self->ring.n_resubmit == 0))
+    return NULL;
   if (G_UNLIKELY (self->budget == 0))
     {
       if (self->in_pass)
@@ -204,6 +212,9 @@ vhost_queue_pop (VhostQueue *self)
     case VHOST_RING_AGAIN:
       self->starved = TRUE;
       break;
+    case VHOST_RING_MISS:
+      vhost_queue_ask (self, self->ring.miss_address, self->ring.miss_access);
+      break;
     case VHOST_RING_VIOLATION:
       check_memory (self); /* the zeros in place of a lost file look like a violation */
       g_prefix_error (&error, "queue %u: ", self->index);
@@ -219,33 +230,26 @@ vhost_queue_pop (VhostQueue *self)
   return NULL;
 }
 
+/* What the device may have written: all of the writable part, since a used length says only how
+ * much it did at least (V23). Marked after it was written and before it is given back (L9). */
+static void
+mark_written (VhostQueue *self, VhostChain *chain)
+{
+  const struct iovec *segments = chain->segments + chain->n_readable;
+
+  for (guint i = 0; i < chain->n_writable; i++)
+    vhost_dirty_log_mark_host (self->log, chain->map->memory, segments[i].iov_base,
+                               segments[i].iov_len);
+  if (chain->status != NULL)
+    vhost_dirty_log_mark_host (self->log, chain->map->memory, chain->status, 1);
+  self->log_marked = TRUE;
+}
+
 void
-vhost_queue_finish (VhostQueue *self, VhostChain *chain)
+vhost_queue_let_go (VhostQueue *self, VhostChain *chain)
 {
   VhostQueueMap *map = chain->map;
 
-  chain->in_flight = FALSE;
-  vhost_queue_count (&self->counters.completed, 1);
-  if (G_LIKELY (!self->silent))
-    {
-      self->ring.ops->push (&self->ring, chain, chain->completed_length);
-      vhost_queue_count (&self->counters.bytes_out, chain->completed_length);
-      self->dirty = TRUE;
-      if (!self->announced)
-        {
-          /* The first of a pass goes out at once; of the others the pass's end takes care, or, when
-           * the completion comes from elsewhere, the worker's next flush. */
-          self->announced = TRUE;
-          if (!self->in_pass)
-            self->hooks.wake (self);
-          publish (self);
-        }
-      else if (++self->unexposed >= EXPOSE_EVERY)
-        {
-          self->unexposed = 0;
-          self->ring.ops->expose (&self->ring);
-        }
-    }
   self->segments_left += vhost_chain_recycle (chain);
   /* acquire: pairs with the release in vhost_chain_unref () of a holder on another thread */
   if (G_LIKELY (atomic_load_explicit (&chain->ref_count, memory_order_acquire) == 1))
@@ -269,6 +273,59 @@ vhost_queue_finish (VhostQueue *self, VhostChain *chain)
     }
   if (self->in_flight == 0 && !self->in_pass)
     idle (self);
+}
+
+/* The used ring is nowhere just now. While the ring stops nobody will say where it is: the request
+ * stays unanswered, in the in-flight area where there is one (R13). */
+static void
+hold (VhostQueue *self, VhostChain *chain)
+{
+  if (!self->base_pending && vhost_queue_get_state (self) != VHOST_QUEUE_STATE_DRAINING)
+    {
+      chain->remote_next = NULL;
+      *self->held_end = chain;
+      self->held_end = &chain->remote_next;
+    }
+  else
+    vhost_queue_let_go (self, chain);
+}
+
+void
+vhost_queue_finish (VhostQueue *self, VhostChain *chain)
+{
+  if (chain->in_flight)
+    {
+      chain->in_flight = FALSE;
+      vhost_queue_count (&self->counters.completed, 1);
+    }
+  if (G_LIKELY (!self->silent))
+    {
+      if (G_UNLIKELY (self->log != NULL))
+        mark_written (self, chain);
+      if (G_UNLIKELY (self->unplaced))
+        {
+          hold (self, chain);
+          return;
+        }
+      self->ring.ops->push (&self->ring, chain, chain->completed_length);
+      vhost_queue_count (&self->counters.bytes_out, chain->completed_length);
+      self->dirty = TRUE;
+      if (!self->announced)
+        {
+          /* The first of a pass goes out at once; of the others the pass's end takes care, or, when
+           * the completion comes from elsewhere, the worker's next flush. */
+          self->announced = TRUE;
+          if (!self->in_pass)
+            self->hooks.wake (self);
+          publish (self);
+        }
+      else if (++self->unexposed >= EXPOSE_EVERY)
+        {
+          self->unexposed = 0;
+          self->ring.ops->expose (&self->ring);
+        }
+    }
+  vhost_queue_let_go (self, chain);
 }
 
 void

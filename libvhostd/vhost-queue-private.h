@@ -68,20 +68,23 @@ struct _VhostQueue
   VhostQueueMap *map;       /* (owned): the one in use */
   VhostChain **free_chains; /* (owned): stack of n_free_chains */
   guint n_free_chains;
-  guint n_chains;        /* in the pool, free or in flight; at most the ring's size */
-  guint budget;          /* chains left in this pass */
-  guint in_flight;       /* popped and not completed */
-  gboolean accepting;    /* started, enabled, not broken, not draining: pop may take */
-  gboolean emptied;      /* the back-end has seen the ring empty in this pass */
-  gboolean more;         /* the pass ended by its budget: serve again without a kick */
-  gboolean starved;      /* the pass ended by the segment budget: serve again after a completion */
-  gboolean in_pass;      /* within vhost_queue_serve () */
-  gboolean dirty;        /* pushed entries the driver cannot see yet */
-  guint unexposed;       /* completions since then */
-  gboolean announced;    /* the first completion of this pass has been published */
-  gboolean kicks_wanted; /* as last told to the driver */
-  gboolean silent;       /* the ring is not to be touched any more: abandoned, or unmapped */
-  gboolean abandoned;    /* the session is gone */
+  guint n_chains;         /* in the pool, free or in flight; at most the ring's size */
+  guint budget;           /* chains left in this pass */
+  guint in_flight;        /* popped and not completed */
+  gboolean accepting;     /* started, enabled, not broken, not draining: pop may take */
+  gboolean emptied;       /* the back-end has seen the ring empty in this pass */
+  gboolean more;          /* the pass ended by its budget: serve again without a kick */
+  gboolean starved;       /* the pass ended by the segment budget: serve again after a completion */
+  gboolean in_pass;       /* within vhost_queue_serve () */
+  gboolean dirty;         /* pushed entries the driver cannot see yet */
+  guint unexposed;        /* completions since then */
+  gboolean announced;     /* the first completion of this pass has been published */
+  gboolean kicks_wanted;  /* as last told to the driver */
+  gboolean silent;        /* the ring is not to be touched any more: abandoned, or unmapped */
+  gboolean abandoned;     /* the session is gone */
+  gboolean unplaced;      /* a part of the ring has no translation yet (a vIOMMU): wait for one */
+  gboolean resubmit_only; /* stopping: serves again what must be, takes nothing new */
+  gboolean log_marked;    /* pages were marked since the log descriptor was written */
   guint64 segments_left;
   VhostMemoryCache cache;
   pthread_t owner_thread;
@@ -112,6 +115,16 @@ struct _VhostQueue
   VhostQueueMap *old_maps; /* (owned): replaced, still in use by requests */
   VhostTask *released;     /* run when old_maps has become empty */
   VhostTask *stopped;      /* run when the last request in flight is done */
+  gboolean suspending;     /* the stop leaves requests recorded (bit 20) */
+  gboolean base_pending;   /* of an unplaced ring: its positions are not set yet */
+  guint32 base;            /* then: SET_VRING_BASE */
+  VhostChain *held;        /* completed while the ring was unplaced, oldest first */
+  VhostChain **held_end;
+  gboolean miss_asked; /* hooks.miss has been told of miss_iova and miss_access, in this map */
+  guint64 miss_iova;
+  guint miss_access;
+  VhostDirtyLog *log; /* (owned) (nullable) */
+  int log_fd;         /* (owned) */
   VhostQueueHooks hooks;
   gpointer owner;     /* (unowned): for hooks */
   gpointer user_data; /* (unowned): the session's */
@@ -179,6 +192,12 @@ void vhost_queue_map_free (VhostQueueMap *map);
 void vhost_queue_run_task (VhostTask **slot);
 /* Nothing is in flight any more: the stop can end. */
 void vhost_queue_drained (VhostQueue *self);
+/* Something has no translation: ask for it, once. */
+void vhost_queue_ask (VhostQueue *self, guint64 iova, guint access);
+/* The chain's end, without the ring: it counts in no map any more and goes back to the pool. */
+void vhost_queue_let_go (VhostQueue *self, VhostChain *chain);
+/* vhost_chain_hand_back () on the owner's thread. */
+gboolean vhost_queue_hand_back (VhostQueue *self, VhostChain *chain);
 
 static inline gboolean
 vhost_queue_has_available (VhostQueue *self)

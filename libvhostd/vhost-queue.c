@@ -20,6 +20,13 @@
 
 #include <sched.h>
 
+/* VIRTIO feature bits that lay out a ring. */
+#define FEATURE_NOTIFY_ON_EMPTY 24
+#define FEATURE_INDIRECT_DESC 28
+#define FEATURE_EVENT_IDX 29
+#define FEATURE_RING_PACKED 34
+#define FEATURE_IN_ORDER 35
+
 /* Overflow segments in use at once: 2 MiB of vectors. A chain alone never needs more. */
 #define SEGMENT_BUDGET (128u * 1024)
 
@@ -63,7 +70,7 @@ set_state (VhostQueue *self, VhostQueueState state)
 {
   /* relaxed: readers on other threads only show it */
   atomic_store_explicit (&self->state, state, memory_order_relaxed);
-  self->accepting = state == VHOST_QUEUE_STATE_ENABLED && !self->silent;
+  self->accepting = state == VHOST_QUEUE_STATE_ENABLED && !self->silent && !self->unplaced;
 }
 
 static void
@@ -99,9 +106,11 @@ vhost_queue_finalize (GObject *object)
       vhost_queue_map_free (map);
     }
   vhost_ring_clear (&self->ring);
+  g_clear_pointer (&self->log, vhost_dirty_log_unref);
   vhost_fd_clear (&self->kick_fd);
   vhost_fd_clear (&self->call_fd);
   vhost_fd_clear (&self->err_fd);
+  vhost_fd_clear (&self->log_fd);
   if (self->kick_source != NULL)
     {
       g_source_destroy (self->kick_source);
@@ -184,7 +193,8 @@ run_remote (VhostTask *task)
 static void
 vhost_queue_init (VhostQueue *self)
 {
-  self->kick_fd = self->call_fd = self->err_fd = -1;
+  self->kick_fd = self->call_fd = self->err_fd = self->log_fd = -1;
+  self->held_end = &self->held;
   self->owner_thread = pthread_self ();
   self->remote_task.run = run_remote;
   self->segments_left = SEGMENT_BUDGET;
@@ -205,6 +215,65 @@ vhost_queue_new (guint index, guint max_size, gsize chain_data_size, const Vhost
   return self;
 }
 
+/* V1: the layout is known only now. */
+static const VhostRingOps *
+choose_layout (VhostQueue *self, const VhostQueueSetup *setup, GError **error)
+{
+  gboolean packed = (setup->features >> FEATURE_RING_PACKED) & 1;
+
+  if (setup->size == 0 || setup->size > self->max_size
+      || (!packed && (setup->size & (setup->size - 1)) != 0))
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
+                   "queue %u: a %s ring of %u entries is not possible; %s up to %u is", self->index,
+                   packed ? "packed" : "split", setup->size, packed ? "any number" : "a power of 2",
+                   self->max_size);
+      return NULL;
+    }
+  if (packed)
+    return &vhost_ring_packed_ops;
+  return setup->big_endian != (G_BYTE_ORDER == G_BIG_ENDIAN) ? &vhost_ring_split_swapped_ops
+                                                             : &vhost_ring_split_ops;
+}
+
+/* A ring built aside, so that a refused start leaves everything as it was. *@placed FALSE: a part
+ * of it has no translation yet. */
+static gboolean
+build_ring (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *memory, VhostRing *ring,
+            VhostMemoryCache *cache, gboolean *placed, GError **error)
+{
+  const VhostRingOps *ops = choose_layout (self, setup, error);
+
+  if (ops == NULL)
+    return FALSE;
+  vhost_ring_init (ring, ops, setup->size);
+  ring->memory = memory;
+  ring->cache = cache;
+  ring->descriptor_address = setup->descriptor;
+  ring->available_address = setup->available;
+  ring->used_address = setup->used;
+  ring->event_idx = (setup->features >> FEATURE_EVENT_IDX) & 1;
+  ring->indirect = (setup->features >> FEATURE_INDIRECT_DESC) & 1;
+  ring->in_order = (setup->features >> FEATURE_IN_ORDER) & 1;
+  ring->notify_on_empty = (setup->features >> FEATURE_NOTIFY_ON_EMPTY) & 1;
+  ring->log = setup->dirty_log;
+  ring->log_used = setup->log_used;
+  ring->log_address = setup->log;
+  if (setup->inflight != NULL)
+    {
+      ring->inflight = vhost_inflight_region_new (setup->inflight, self->index, setup->size, error);
+      if (ring->inflight == NULL)
+        return FALSE;
+    }
+  *placed = ring->ops->place (ring, error);
+  if (*placed)
+    return ring->ops->set_base (ring, setup->base, error);
+  if (!ring->missed)
+    return FALSE;
+  g_clear_error (error);
+  return TRUE;
+}
+
 gboolean
 vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *memory,
                    GError **error)
@@ -212,27 +281,12 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   VhostRing ring = { 0 };
   VhostMemoryCache cache = { 0 };
   VhostQueueMap *map;
+  GError *failure = NULL;
+  gboolean placed;
 
-  if (setup->size == 0 || setup->size > self->max_size || (setup->size & (setup->size - 1)) != 0)
+  if (!build_ring (self, setup, memory, &ring, &cache, &placed, &failure))
     {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_RING,
-                   "queue %u: a split ring of %u entries is not possible; a power of 2 up to %u is",
-                   self->index, setup->size, self->max_size);
-      return FALSE;
-    }
-
-  /* Built aside first: a refused start leaves everything as it was. */
-  vhost_ring_init (&ring, &vhost_ring_split_ops, setup->size);
-  ring.memory = memory;
-  ring.cache = &cache;
-  ring.descriptor_address = setup->descriptor;
-  ring.available_address = setup->available;
-  ring.used_address = setup->used;
-  ring.event_idx = (setup->features >> 29) & 1;
-  ring.indirect = (setup->features >> 28) & 1;
-  if (!ring.ops->place (&ring, error) || !ring.ops->set_base (&ring, setup->base, error))
-    {
-      g_prefix_error (error, "queue %u: ", self->index);
+      g_propagate_prefixed_error (error, failure, "queue %u: ", self->index);
       vhost_ring_clear (&ring);
       return FALSE;
     }
@@ -255,15 +309,75 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   vhost_fd_clear (&self->kick_fd);
   vhost_fd_clear (&self->call_fd);
   vhost_fd_clear (&self->err_fd);
+  vhost_fd_clear (&self->log_fd);
   self->kick_fd = setup->kick_fd;
   self->call_fd = setup->call_fd;
   self->err_fd = setup->err_fd;
+  self->log_fd = setup->log_fd;
+  g_clear_pointer (&self->log, vhost_dirty_log_unref);
+  self->log = setup->dirty_log != NULL ? vhost_dirty_log_ref (setup->dirty_log) : NULL;
 
   self->owner_thread = pthread_self ();
   self->more = self->starved = self->dirty = self->announced = self->silent = FALSE;
-  self->kicks_wanted = FALSE;
+  self->kicks_wanted = self->resubmit_only = self->suspending = self->miss_asked = FALSE;
+  self->unplaced = self->base_pending = !placed;
+  self->base = setup->base;
   set_state (self, self->enabled ? VHOST_QUEUE_STATE_ENABLED : VHOST_QUEUE_STATE_STARTED);
+  if (!placed)
+    vhost_queue_ask (self, self->ring.miss_address, self->ring.miss_access);
+  /* Whoever served this ring before may have been killed between showing an entry and calling. */
+  else if (setup->inflight != NULL && self->call_fd >= 0)
+    vhost_fd_notify (self->call_fd);
   return TRUE;
+}
+
+void
+vhost_queue_ask (VhostQueue *self, guint64 iova, guint access)
+{
+  if (self->miss_asked && self->miss_iova == iova && self->miss_access == access)
+    return;
+  self->miss_asked = TRUE;
+  self->miss_iova = iova;
+  self->miss_access = access;
+  if (self->hooks.miss != NULL)
+    self->hooks.miss (self, iova, access, self->owner);
+}
+
+void
+vhost_queue_miss_answered (VhostQueue *self, guint64 iova)
+{
+  /* A new map since then has cleared the question, and asked its own. */
+  if (!self->miss_asked || self->miss_iova != iova)
+    return;
+  vhost_queue_break (
+      self, g_error_new (VHOST_ERROR, VHOST_ERROR_RING,
+                         "queue %u: the front-end has no translation of I/O address "
+                         "0x%" G_GINT64_MODIFIER "x for %s",
+                         self->index, iova,
+                         (self->miss_access & VHOST_MEMORY_WRITE) != 0 ? "writing" : "reading"));
+}
+
+/* The requests that wait for the used ring to have a place: to the driver, or, where nobody will
+ * see them any more, to nowhere. */
+static void
+release_held (VhostQueue *self, gboolean finish)
+{
+  VhostChain *chain = g_steal_pointer (&self->held);
+  gboolean in_pass = self->in_pass;
+
+  self->held_end = &self->held;
+  self->in_pass = TRUE; /* the last one must not end the stop or the queue under our feet */
+  while (chain != NULL)
+    {
+      VhostChain *next = chain->remote_next;
+
+      if (finish)
+        vhost_queue_finish (self, chain);
+      else
+        vhost_queue_let_go (self, chain);
+      chain = next;
+    }
+  self->in_pass = in_pass;
 }
 
 void
@@ -298,14 +412,45 @@ vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
       vhost_queue_run_task (&self->stopped);
       return;
     }
+  self->suspending = suspend && self->ring.inflight != NULL;
+  /* What is in flight for the front-end must have ended, also what only its area knows of. */
+  while (!self->suspending && self->accepting && self->ring.n_resubmit > 0)
+    {
+      guint before = self->ring.n_resubmit;
+
+      self->resubmit_only = TRUE;
+      vhost_queue_serve (self);
+      if (self->ring.n_resubmit == before)
+        break; /* the back-end takes no more; it stays recorded */
+    }
   set_state (self, VHOST_QUEUE_STATE_DRAINING);
+  release_held (self, FALSE);
+  self->in_pass = TRUE; /* what ends here must not end the stop under our feet */
+  if (self->in_flight > 0 && self->hooks.stopping != NULL)
+    self->hooks.stopping (self, self->owner);
+  self->in_pass = FALSE;
   if (self->in_flight == 0)
     vhost_queue_drained (self);
+  else
+    vhost_queue_flush (self);
+}
+
+gboolean
+vhost_queue_hand_back (VhostQueue *self, VhostChain *chain)
+{
+  if (!self->suspending || vhost_queue_get_state (self) != VHOST_QUEUE_STATE_DRAINING)
+    return FALSE;
+  chain->in_flight = FALSE;
+  vhost_queue_count (&self->counters.completed, 1);
+  vhost_queue_let_go (self, chain);
+  return TRUE;
 }
 
 guint32
 vhost_queue_get_base (VhostQueue *self)
 {
+  if (self->base_pending)
+    return self->base;
   return self->ring.ops != NULL ? self->ring.ops->get_base (&self->ring) : 0;
 }
 
@@ -319,14 +464,63 @@ vhost_queue_set_enabled (VhostQueue *self, gboolean enabled)
     set_state (self, enabled ? VHOST_QUEUE_STATE_ENABLED : VHOST_QUEUE_STATE_STARTED);
 }
 
+/* Takes @error. */
+static void
+lose_place (VhostQueue *self, GError *error)
+{
+  if (self->ring.missed)
+    {
+      /* A vIOMMU: it will have one again. */
+      g_error_free (error);
+      self->unplaced = TRUE;
+      set_state (self, vhost_queue_get_state (self));
+      vhost_queue_ask (self, self->ring.miss_address, self->ring.miss_access);
+      return;
+    }
+  /* Nowhere to write any more, not even for requests in flight. A new start mends that. */
+  self->silent = TRUE;
+  g_prefix_error (&error, "after a change of the memory map ");
+  vhost_queue_break (self, error);
+}
+
+static void
+take_place (VhostQueue *self)
+{
+  GError *error = NULL;
+
+  if (self->base_pending)
+    {
+      self->base_pending = FALSE;
+      if (!self->ring.ops->set_base (&self->ring, self->base, &error))
+        {
+          self->silent = TRUE;
+          g_prefix_error (&error, "queue %u: ", self->index);
+          vhost_queue_break (self, error);
+          return;
+        }
+      if (self->ring.inflight != NULL && self->call_fd >= 0)
+        vhost_fd_notify (self->call_fd);
+    }
+  self->unplaced = FALSE;
+  set_state (self, vhost_queue_get_state (self));
+  release_held (self, TRUE);
+  if (self->ring.memory->is_view)
+    {
+      /* Whatever waited for a translation looks again. */
+      self->more = TRUE;
+      self->hooks.wake (self);
+    }
+}
+
 void
 vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *released)
 {
   if (self->map != NULL && self->map->memory != memory)
     {
       VhostQueueMap *old = self->map;
-      g_autoptr (GError) error = NULL;
+      GError *error = NULL;
 
+      vhost_queue_flush (self); /* to where the ring was until now */
       self->map = g_new0 (VhostQueueMap, 1);
       self->map->memory = vhost_memory_ref (memory);
       self->cache = (VhostMemoryCache){ 0 };
@@ -336,13 +530,11 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
           old->next = self->old_maps;
           self->old_maps = old;
         }
+      self->miss_asked = FALSE;
       if (!self->ring.ops->place (&self->ring, &error))
-        {
-          /* Nowhere to write any more, not even for requests in flight. A new start mends that. */
-          self->silent = TRUE;
-          g_prefix_error (&error, "after a change of the memory map ");
-          vhost_queue_break (self, g_steal_pointer (&error));
-        }
+        lose_place (self, error);
+      else
+        take_place (self);
       if (old->in_flight == 0)
         vhost_queue_map_free (old);
     }
@@ -368,17 +560,21 @@ vhost_queue_take_err_fd (VhostQueue *self, int fd)
 void
 vhost_queue_take_log_fd (VhostQueue *self, int fd)
 {
-  vhost_fd_clear (&fd);
+  vhost_fd_clear (&self->log_fd);
+  self->log_fd = fd;
 }
 
 void
 vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_used, guint64 log_address)
 {
-}
+  VhostDirtyLog *old = g_steal_pointer (&self->log);
 
-void
-vhost_queue_miss_answered (VhostQueue *self, guint64 iova)
-{
+  self->log = log != NULL ? vhost_dirty_log_ref (log) : NULL;
+  self->ring.log = log;
+  self->ring.log_used = log_used;
+  self->ring.log_address = log_address;
+  if (old != NULL)
+    vhost_dirty_log_unref (old);
 }
 
 void
@@ -386,7 +582,9 @@ vhost_queue_abandon (VhostQueue *self)
 {
   /* What has ended is shown to the driver; from here on nothing is. */
   vhost_queue_flush (self);
-  self->abandoned = self->silent = TRUE;
+  self->silent = TRUE;
+  release_held (self, FALSE);
+  self->abandoned = TRUE;
   self->starved = FALSE; /* nobody will serve it again */
   self->stopped = NULL;
   self->released = NULL;
