@@ -133,7 +133,7 @@ struct _VhostRing
 
   /* IN_ORDER and in-flight tracking */
   gboolean remembers;         /* one of them is on */
-  VhostRingRequest *requests; /* (owned) (nullable): by head or buffer ID; not for split alone */
+  VhostRingRequest *requests; /* (owned) (nullable): by head or ID; split: IN_ORDER alone */
   guint16 *row;               /* (owned) (nullable): heads in the order in which they were taken */
   guint32 row_first;
   guint32 row_length;
