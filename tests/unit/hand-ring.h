@@ -201,6 +201,7 @@ hand_setup (HandRing *self)
     .kick_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC),
     .call_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC),
     .err_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC),
+    .log_fd = -1,
   };
 }
 
