@@ -105,6 +105,7 @@ recover (VhostRing *ring, guint32 base, GError **error)
       return FALSE;
     }
   ring->n_resubmit = ring->n_requests;
+  ring->resubmit_news = ring->n_resubmit > 0;
   return TRUE;
 }
 
@@ -194,7 +195,7 @@ packed_has_available (VhostRing *ring)
   guint16 slot = ahead (ring, ring->slots_left, &wrap);
 
   return (ring->slots_left < ring->size && is_available (load_flags (ring, slot), wrap))
-         || ring->n_resubmit != ring->resubmit_left;
+         || ring->resubmit_news;
 }
 
 /* The driver tells no index: how much there is can only be counted. That is done for a back-end
@@ -213,7 +214,7 @@ packed_look (VhostRing *ring)
 static void
 packed_leave (VhostRing *ring, guint32 looked)
 {
-  ring->resubmit_left = ring->n_resubmit;
+  ring->resubmit_news = FALSE;
   /* The first time nothing was counted: it costs one pass that finds nothing new. */
   if (ring->leaves)
     ring->slots_left = looked > ring->slots_taken ? looked - ring->slots_taken : 0;
@@ -280,10 +281,12 @@ take_id (VhostRing *ring, VhostChain *chain, VhostRingWalk *walk, const VhostRin
   ring->in_flight[id] = 1;
   chain->head = id;
   chain->n_slots = (guint16) slots;
-  if (G_UNLIKELY (ring->in_order))
-    vhost_ring_row_add (ring, chain);
-  else if (G_UNLIKELY (ring->inflight != NULL))
-    ring->requests[id].slots = (guint16) slots;
+  if (G_UNLIKELY (ring->remembers))
+    {
+      ring->requests[id].slots = (guint16) slots;
+      if (ring->in_order)
+        vhost_ring_row_add (ring, chain);
+    }
   return VHOST_RING_TAKEN;
 }
 
@@ -319,7 +322,7 @@ pop_again (VhostRing *ring, VhostChain *chain, GError **error)
     {
       ring->requests[request.id].entry = request.head;
       ring->n_resubmit--;
-      ring->resubmit_left = 0;
+      ring->resubmit_news = ring->n_resubmit > 0;
     }
   return result;
 }
@@ -390,8 +393,9 @@ static inline void
 wrote_slot (VhostRing *ring, guint16 slot)
 {
   if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
-    vhost_ring_mark (ring, ring->descriptor_address + VHOST_RING_DESCRIPTOR * (guint64) slot,
-                     &ring->slots[slot], VHOST_RING_DESCRIPTOR);
+    vhost_dirty_log_mark_address (ring->log, ring->memory,
+                                  ring->descriptor_address + VHOST_RING_DESCRIPTOR * (guint64) slot,
+                                  VHOST_RING_DESCRIPTOR);
 }
 
 static inline void
@@ -556,7 +560,7 @@ store_event (VhostRing *ring, guint32 event)
   /* In one store: the driver reads all 32 bits at once (V36). */
   __atomic_store_n (ring->device_event, GUINT32_TO_LE (event), __ATOMIC_RELAXED);
   VHOST_INFLIGHT_STEP ();
-  vhost_ring_wrote (ring, 0, ring->device_event, sizeof *ring->device_event);
+  vhost_ring_wrote (ring, 0, sizeof *ring->device_event);
 }
 
 static void
