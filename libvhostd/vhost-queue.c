@@ -237,8 +237,7 @@ choose_layout (VhostQueue *self, const VhostQueueSetup *setup, GError **error)
     }
   if (packed)
     return &vhost_ring_packed_ops;
-  return setup->big_endian != (G_BYTE_ORDER == G_BIG_ENDIAN) ? &vhost_ring_split_swapped_ops
-                                                             : &vhost_ring_split_ops;
+  return setup->big_endian ? &vhost_ring_split_swapped_ops : &vhost_ring_split_ops;
 }
 
 /* A ring built aside, so that a refused start leaves everything as it was. *@placed FALSE: a part
