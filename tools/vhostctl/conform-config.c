@@ -139,7 +139,7 @@ const ConformRule conform_config_rules[] = {
     CONFORM_SILENT, 0, P_CONFIG, FALSE, 0 },
   { "C4", "SET_CONFIG", "a read-only field is not written", read_only_refused, CONFORM_MUST, 0,
     P_CONFIG | P_REPLY_ACK, FALSE, 0 },
-  { "C4-flags", "SET_CONFIG", "unknown flags are refused", unknown_flags_refused, CONFORM_SILENT,
-    0, P_CONFIG | P_REPLY_ACK, FALSE, 0 },
+  { "C4-flags", "SET_CONFIG", "unknown flags are refused", unknown_flags_refused, CONFORM_SILENT, 0,
+    P_CONFIG | P_REPLY_ACK, FALSE, 0 },
   { 0 },
 };

@@ -223,7 +223,8 @@ promised_slots (Conform *self)
   conform_connect (self);
   n = conform_get_u64 (self, MSG_GET_MAX_MEM_SLOTS);
   for (guint64 i = 0; i < MIN (n, 64) && !conform_is_decided (self); i++)
-    if (send_slot (self, MSG_ADD_MEM_REG, small_region (self, FAR + i * 0x100000ull, (guint) i % 32))
+    if (send_slot (self, MSG_ADD_MEM_REG,
+                   small_region (self, FAR + i * 0x100000ull, (guint) i % 32))
         != 0)
       conform_fail (self, "slot %u of %u is refused", (guint) i + 1, (guint) n);
 }
@@ -277,8 +278,8 @@ const ConformRule conform_memory_rules[] = {
   { "M4", TABLE, "not visible: it takes Xen", NULL, CONFORM_MUST, 0, BIT (17), FALSE, 0 },
   { "M5", "SET_MEM_TABLE", "a table can be replaced under a ring that runs", table_replaces,
     CONFORM_MUST, 0, 0, TRUE, 0 },
-  { "M6", TABLE, "user addresses are only compared and offset", opaque_user_addresses,
-    CONFORM_MUST, 0, 0, TRUE, 0 },
+  { "M6", TABLE, "user addresses are only compared and offset", opaque_user_addresses, CONFORM_MUST,
+    0, 0, TRUE, 0 },
   { "M6-span", TABLE, "a buffer may span regions", buffer_across_regions, CONFORM_SILENT, 0, 0,
     TRUE, 0 },
   { "M7", "REM_MEM_REG", "removing an unknown region is refused", unknown_slot_refused,

@@ -209,8 +209,8 @@ iotlb_msg (Conform *self)
   conform_connect (self);
   conform_share_memory (self);
   payload.user = conform_main_region (self).user;
-  conform_send (self, MSG_IOTLB_MSG, CONFORM_VERSION | CONFORM_NEED_REPLY, &payload,
-                sizeof payload, NULL, 0);
+  conform_send (self, MSG_IOTLB_MSG, CONFORM_VERSION | CONFORM_NEED_REPLY, &payload, sizeof payload,
+                NULL, 0);
   conform_receive_reply (self, MSG_IOTLB_MSG, 8, &answer);
   conform_clear_answer (&answer);
   conform_in_step (self);
@@ -420,7 +420,9 @@ get_shmem_config (Conform *self)
 }
 
 #define ROW(name, text, run, protocol)                                                             \
-  { #name, FRONT_END_MESSAGES, text, run, CONFORM_MUST, 0, protocol, FALSE, MSG_##name }
+  {                                                                                                \
+#name, FRONT_END_MESSAGES, text, run, CONFORM_MUST, 0, protocol, FALSE, MSG_##name             \
+  }
 
 const ConformRule conform_message_rules[] = {
   ROW (GET_FEATURES, "is answered with 8 bytes", ask_u64, 0),

@@ -110,8 +110,8 @@ flag_alone_answered (Conform *self)
   conform_open (self);
   conform_get_u64 (self, MSG_GET_FEATURES);
   conform_send (self, MSG_SET_OWNER, CONFORM_VERSION, NULL, 0, NULL, 0);
-  conform_send (self, MSG_SET_VRING_NUM, CONFORM_VERSION | CONFORM_NEED_REPLY, &state,
-                sizeof state, NULL, 0);
+  conform_send (self, MSG_SET_VRING_NUM, CONFORM_VERSION | CONFORM_NEED_REPLY, &state, sizeof state,
+                NULL, 0);
   conform_receive_reply (self, MSG_SET_VRING_NUM, 8, &answer);
   conform_in_step (self);
 }
@@ -224,9 +224,9 @@ const ConformRule conform_negotiation_rules[] = {
   { "E2-unknown", "Front-end message types",
     "an unknown message is refused and the session goes on", unknown_message, CONFORM_SILENT, 0,
     P_REPLY_ACK, FALSE, 0 },
-  { "E2-zero", "Front-end message types", "message 0 changes nothing", message_zero,
-    CONFORM_SILENT, 0, 0, FALSE, 0 },
-  { "E2-fd", "Ancillary data", "a descriptor that no one asked for does no harm",
-    stray_descriptor, CONFORM_SILENT, 0, P_MQ, FALSE, 0 },
+  { "E2-zero", "Front-end message types", "message 0 changes nothing", message_zero, CONFORM_SILENT,
+    0, 0, FALSE, 0 },
+  { "E2-fd", "Ancillary data", "a descriptor that no one asked for does no harm", stray_descriptor,
+    CONFORM_SILENT, 0, P_MQ, FALSE, 0 },
   { 0 },
 };

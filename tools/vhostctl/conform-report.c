@@ -68,8 +68,7 @@ conform_print_table (const ConformResult *results, guint n, gboolean verbose)
 
       counts[result->verdict]++;
       printf ("%-22s %-34s %-6s %-12s %s\n", rule->name, rule->section, forces[rule->force],
-              verdicts[result->verdict],
-              result->sentence != NULL ? result->sentence : rule->text);
+              verdicts[result->verdict], result->sentence != NULL ? result->sentence : rule->text);
       if (result->transcript != NULL
           && ((verbose && result->verdict != CONFORM_NOT_VISIBLE) || is_fault (result->verdict)))
         print_transcript (result->transcript);

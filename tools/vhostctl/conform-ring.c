@@ -21,8 +21,8 @@ void
 conform_rings_init (Conform *self)
 {
   self->memory_fd = conform_memfd (CONFORM_MEMORY_SIZE);
-  self->memory = mmap (NULL, CONFORM_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-                       self->memory_fd, 0);
+  self->memory
+      = mmap (NULL, CONFORM_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, self->memory_fd, 0);
   g_assert (self->memory != MAP_FAILED);
   for (guint i = 0; i < CONFORM_N_RINGS; i++)
     {
@@ -88,8 +88,8 @@ conform_make_table (gpointer payload, const ConformRegion *regions, guint n)
 ConformRegion
 conform_main_region (Conform *self)
 {
-  const guint64 user = (self->protocol & P_GPA) != 0 ? CONFORM_MEMORY
-                                                     : (guint64) (guintptr) self->memory;
+  const guint64 user
+      = (self->protocol & P_GPA) != 0 ? CONFORM_MEMORY : (guint64) (guintptr) self->memory;
 
   return (ConformRegion){ CONFORM_MEMORY, CONFORM_MEMORY_SIZE, user, 0 };
 }
@@ -224,9 +224,9 @@ offer_packed (ConformRing *self, const ConformBuffer *buffers, guint n, guint id
   for (guint i = 0; i < n; i++)
     {
       ConformPackedDescriptor *slot = &self->slots[self->position];
-      guint16 flags = (guint16) ((i + 1 < n ? DESC_NEXT : 0)
-                                 | (buffers[i].writable ? DESC_WRITE : 0)
-                                 | (self->wrap ? DESC_AVAIL : DESC_USED));
+      guint16 flags
+          = (guint16) ((i + 1 < n ? DESC_NEXT : 0) | (buffers[i].writable ? DESC_WRITE : 0)
+                       | (self->wrap ? DESC_AVAIL : DESC_USED));
 
       slot->address = buffers[i].address;
       slot->length = buffers[i].length;

@@ -78,8 +78,8 @@ conform_message_name (guint request)
 }
 
 static void
-transcribe_message (Conform *self, const char *arrow, const Header *header,
-                    const guint8 *payload, gsize size, guint n_fds)
+transcribe_message (Conform *self, const char *arrow, const Header *header, const guint8 *payload,
+                    gsize size, guint n_fds)
 {
   GString *hex = g_string_new (NULL);
 
@@ -496,8 +496,7 @@ conform_open_channel (Conform *self)
 {
   int pair[2] = { -1, -1 };
 
-  if (conform_is_decided (self)
-      || socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+  if (conform_is_decided (self) || socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
     return -1;
   conform_do (self, MSG_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1);
   close (pair[1]);

@@ -13,11 +13,11 @@
 #define CASE_TIMEOUTS 8
 
 static const ConformRule *const subjects[] = {
-  conform_message_rules,   conform_negotiation_rules,  conform_ring_state_rules,
-  conform_status_rules,    conform_config_rules,       conform_memory_rules,
-  conform_split_rules,     conform_split_broken_rules, conform_packed_rules,
-  conform_notify_rules,    conform_inflight_rules,     conform_log_rules,
-  conform_iotlb_rules,     conform_state_rules,        conform_postcopy_rules,
+  conform_message_rules, conform_negotiation_rules,  conform_ring_state_rules,
+  conform_status_rules,  conform_config_rules,       conform_memory_rules,
+  conform_split_rules,   conform_split_broken_rules, conform_packed_rules,
+  conform_notify_rules,  conform_inflight_rules,     conform_log_rules,
+  conform_iotlb_rules,   conform_state_rules,        conform_postcopy_rules,
   conform_hostile_rules,
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhostctl conform: the rules of the protocol, each as a case that runs against a back-end. What the
- * files of the verb share. Speaks to the socket itself: a checker that used the library's own
+/* vhostctl conform: the rules of the protocol, each as a case that runs against a back-end. What
+ * the files of the verb share. Speaks to the socket itself: a checker that used the library's own
  * messages and rings would share its mistakes, and hide those of both sides.
  *
  * How a case works: it is a straight line of helpers. The first thing that goes wrong decides the
@@ -290,8 +290,8 @@ typedef struct
   guint64 descriptor_address, available_address, used_address, data_address;
   ConformDescriptor *descriptors;
   ConformPackedDescriptor *slots;
-  guint16 *available;          /* split: flags, idx, ring[], used_event; packed: offset, flags */
-  guint16 *used;               /* split: flags, idx, {id, length}[], avail_event; packed as above */
+  guint16 *available; /* split: flags, idx, ring[], used_event; packed: offset, flags */
+  guint16 *used;      /* split: flags, idx, {id, length}[], avail_event; packed as above */
   int kick_fd, call_fd, err_fd; /* (owned) */
   guint32 address_flags;
   guint64 log_address;
