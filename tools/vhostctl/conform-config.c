@@ -108,11 +108,18 @@ read_only_refused (Conform *self)
   /* A disk's capacity, another one than it has. */
   memcpy (payload + 12, before.payload + 12, 8);
   payload[12] ^= 1;
-  conform_refused (self, MSG_SET_CONFIG, payload, sizeof payload, NULL, 0, FALSE);
-  if (self->was_closed || !read_config (self, 0, 8, &after))
+  conform_may_close (self);
+  if (conform_ack (self, MSG_SET_CONFIG, payload, sizeof payload, NULL, 0) != 0
+      || conform_is_decided (self))
+    return;
+  /* Perhaps closed by now: another connection tells what became of it. */
+  conform_connect_with (self, 0, P_CONFIG);
+  if (!read_config (self, 0, 8, &after))
     return;
   CONFORM_CHECK (self, memcmp (before.payload + 12, after.payload + 12, 8) == 0,
                  "SET_CONFIG changes a disk's capacity");
+  conform_fail (self, "SET_CONFIG of a disk's capacity is answered with 0, success, though it "
+                      "changes nothing");
 }
 
 static void
@@ -137,8 +144,8 @@ const ConformRule conform_config_rules[] = {
     CONFORM_SILENT, 0, P_CONFIG, FALSE, 0 },
   { "C3-wrap", "GET_CONFIG", "an offset and a size that wrap do no harm", wrap_is_caught,
     CONFORM_SILENT, 0, P_CONFIG, FALSE, 0 },
-  { "C4", "SET_CONFIG", "a read-only field is not written", read_only_refused, CONFORM_MUST, 0,
-    P_CONFIG | P_REPLY_ACK, FALSE, 0 },
+  { "C4", "SET_CONFIG", "SET_CONFIG of a read-only field is not accepted", read_only_refused,
+    CONFORM_MUST, 0, P_CONFIG | P_REPLY_ACK, FALSE, 0 },
   { "C4-flags", "SET_CONFIG", "unknown flags are refused", unknown_flags_refused, CONFORM_SILENT, 0,
     P_CONFIG | P_REPLY_ACK, FALSE, 0 },
   { 0 },

@@ -245,6 +245,7 @@ set_config (Conform *self)
 
   payload[4] = 8;
   conform_connect (self);
+  conform_may_close (self);
   conform_ack (self, MSG_SET_CONFIG, payload, sizeof payload, NULL, 0);
   conform_in_step (self);
 }

@@ -80,6 +80,19 @@ one_answer_only (Conform *self)
   conform_in_step (self);
 }
 
+/* The text only says that the flag is for requests; front-ends are known that give up at it. */
+static void
+answer_has_no_need_reply (Conform *self)
+{
+  ConformAnswer answer;
+
+  conform_connect (self);
+  conform_send (self, MSG_GET_FEATURES, CONFORM_VERSION | CONFORM_NEED_REPLY, NULL, 0, NULL, 0);
+  if (conform_receive_reply (self, MSG_GET_FEATURES, 8, &answer))
+    CONFORM_CHECK (self, answer.flags == (CONFORM_VERSION | CONFORM_REPLY),
+                   "the answer to GET_FEATURES has flags 0x%x instead of 0x5", answer.flags);
+}
+
 /* A ring that cannot exist is a failure beyond doubt. */
 static void
 failure_is_not_zero (Conform *self)
@@ -208,6 +221,8 @@ const ConformRule conform_negotiation_rules[] = {
     CONFORM_MUST, 0, P_REPLY_ACK, FALSE, 0 },
   { "A2", "REPLY_ACK", "a message with an answer of its own has that one answer", one_answer_only,
     CONFORM_MUST, 0, P_REPLY_ACK, FALSE, 0 },
+  { "A2-flags", "Header", "an answer has not the flag NEED_REPLY itself", answer_has_no_need_reply,
+    CONFORM_SILENT, 0, P_REPLY_ACK, FALSE, 0 },
   { "A3", "REPLY_ACK", "a failure is reported as non-zero", failure_is_not_zero, CONFORM_MUST, 0,
     P_REPLY_ACK, FALSE, 0 },
   { "A3-stays", "REPLY_ACK", "after a failure that was reported the session goes on",

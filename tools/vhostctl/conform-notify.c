@@ -183,6 +183,6 @@ const ConformRule conform_notify_rules[] = {
   { "V39", "VIRTIO 6.3", "not visible: it takes a driver of before VIRTIO 1.0", NULL, CONFORM_MUST,
     BIT (24), 0, FALSE, 0 },
   { "V40", "SET_VRING_CALL", "without a call descriptor nobody is called", no_call_without_fd,
-    CONFORM_MUST, 0, 0, TRUE, 0 },
+    CONFORM_SHOULD, 0, 0, TRUE, 0 },
   { 0 },
 };

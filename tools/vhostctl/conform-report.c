@@ -6,6 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of a transcript, when not all is wanted. */
+#define LAST_LINES 8
+
 static const char *const verdicts[CONFORM_N_VERDICTS] = {
   [CONFORM_UNDECIDED] = "undecided",
   [CONFORM_KEPT] = "kept",
@@ -38,12 +41,14 @@ conform_print_progress (guint n, guint total, const char *name)
     g_printerr ("\r\033[K%u/%u %s", n, total, name);
 }
 
+/* Its end, which is where it went wrong, or @all. */
 static void
-print_transcript (const char *transcript)
+print_transcript (const char *transcript, gboolean all)
 {
   g_auto (GStrv) lines = g_strsplit (transcript, "\n", -1);
+  const guint n = g_strv_length (lines);
 
-  for (guint i = 0; lines[i] != NULL; i++)
+  for (guint i = all || n < LAST_LINES ? 0 : n - LAST_LINES; i < n; i++)
     if (*lines[i] != '\0')
       printf ("    %s\n", lines[i]);
 }
@@ -71,7 +76,7 @@ conform_print_table (const ConformResult *results, guint n, gboolean verbose)
               verdicts[result->verdict], result->sentence != NULL ? result->sentence : rule->text);
       if (result->transcript != NULL
           && ((verbose && result->verdict != CONFORM_NOT_VISIBLE) || is_fault (result->verdict)))
-        print_transcript (result->transcript);
+        print_transcript (result->transcript, verbose);
     }
   for (guint i = 0; i < CONFORM_N_VERDICTS; i++)
     if (counts[i] > 0)

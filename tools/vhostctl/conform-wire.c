@@ -98,7 +98,14 @@ conform_open (Conform *self)
 
   if (conform_is_decided (self))
     return;
-  conform_close (self);
+  /* What an earlier session left behind may still be at work in its memory. */
+  if (self->fd >= 0 || self->was_opened)
+    {
+      conform_close (self);
+      conform_rings_clear (self);
+      conform_rings_init (self);
+    }
+  self->was_opened = TRUE;
   self->fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   g_strlcpy (address.sun_path, self->socket_path, sizeof address.sun_path);
   while (connect (self->fd, (struct sockaddr *) &address, sizeof address) != 0)
@@ -317,7 +324,7 @@ conform_receive_reply (Conform *self, guint request, gssize size, ConformAnswer 
     return FALSE;
   CONFORM_CHECK (self, answer->request == request, "%s is answered with the code of %u",
                  conform_message_name (request), answer->request);
-  CONFORM_CHECK (self, answer->flags == (CONFORM_VERSION | CONFORM_REPLY),
+  CONFORM_CHECK (self, (answer->flags & ~CONFORM_NEED_REPLY) == (CONFORM_VERSION | CONFORM_REPLY),
                  "the answer to %s has flags 0x%x instead of 0x5", conform_message_name (request),
                  answer->flags);
   CONFORM_CHECK (self, size < 0 || answer->size == (gsize) size,

@@ -111,7 +111,7 @@ begin_case (Conform *self, const ConformRule *rule)
   self->sentence = NULL;
   self->transcript = g_string_new (NULL);
   self->deadline = g_get_monotonic_time () + (gint64) CASE_TIMEOUTS * self->timeout_ms * 1000;
-  self->may_close = self->was_closed = FALSE;
+  self->may_close = self->was_opened = self->was_closed = FALSE;
   self->fd = -1;
   self->features = self->protocol = 0;
   conform_rings_init (self);

@@ -380,7 +380,7 @@ struct _Conform
   char *sentence;      /* (owned) */
   GString *transcript; /* (owned) */
   gint64 deadline;
-  gboolean may_close, was_closed, closed_is_fault;
+  gboolean may_close, was_opened, was_closed;
   int fd; /* (owned) or -1 */
   guint64 features, protocol;
   guint8 *memory;
