@@ -3,7 +3,6 @@
 /* The device behind a vIOMMU: translations that come, go and are asked for. */
 #include "conform.h"
 
-#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -50,13 +49,41 @@ update_all (Conform *self)
   CONFORM_CHECK (self, send_iotlb (self, &message) == 0, "an update within the memory is refused");
 }
 
+/* Answers a miss as a front-end does: by an update, and then, if asked for, a reply. */
+static void
+serve_channel (Conform *self)
+{
+  struct
+  {
+    guint32 request, flags, size, value[2];
+  } reply = { 1, CONFORM_VERSION | CONFORM_REPLY, 8, { 0 } };
+  ConformAnswer miss;
+  Iotlb message;
+
+  if (!conform_receive_on (self, self->channel, 0, &miss))
+    return;
+  memcpy (&message, miss.payload, sizeof message);
+  conform_clear_answer (&miss);
+  CONFORM_CHECK (self, miss.request == 1 && message.type == TYPE_MISS,
+                 "message %u of type %u comes instead of a miss", miss.request, message.type);
+  CONFORM_CHECK (
+      self, message.iova >= CONFORM_MEMORY && message.iova - CONFORM_MEMORY < CONFORM_MEMORY_SIZE,
+      "the miss is about address 0x%" G_GINT64_MODIFIER "x", message.iova);
+  self->n_misses++;
+  update_all (self);
+  if ((miss.flags & CONFORM_NEED_REPLY) != 0
+      && write (self->channel, &reply, sizeof reply) != sizeof reply)
+    conform_inconclusive (self, "the channel is closed");
+}
+
 static ConformRing *
-start_translated (Conform *self, int *channel)
+start_translated (Conform *self)
 {
   ConformRing *ring;
 
   conform_connect_with (self, 0, P_BACKEND_REQ | P_REPLY_ACK);
-  *channel = conform_open_channel (self);
+  self->channel = conform_open_channel (self);
+  self->meanwhile = serve_channel;
   ring = conform_prepare_io (self);
   update_all (self);
   conform_ring_start (ring);
@@ -64,14 +91,22 @@ start_translated (Conform *self, int *channel)
 }
 
 static void
+stop_serving (Conform *self)
+{
+  self->meanwhile = NULL;
+  if (self->channel >= 0)
+    close (self->channel);
+  self->channel = -1;
+}
+
+static void
 translates (Conform *self)
 {
-  int channel;
-  ConformRing *ring = start_translated (self, &channel);
+  ConformRing *ring = start_translated (self);
 
   conform_io_run (ring);
-  if (channel >= 0)
-    close (channel);
+  conform_io_run (ring);
+  stop_serving (self);
 }
 
 static void
@@ -91,43 +126,17 @@ all_answered (Conform *self)
 static void
 asks_for_missing (Conform *self)
 {
-  int channel;
-  ConformRing *ring = start_translated (self, &channel);
+  ConformRing *ring = start_translated (self);
   Iotlb message;
-  ConformAnswer miss;
 
   conform_io_run (ring);
   message = whole (self, TYPE_INVALIDATE);
   send_iotlb (self, &message);
-  conform_io_offer (ring, 0);
-  conform_ring_kick (ring);
-  if (!conform_is_decided (self) && !conform_receive_on (self, channel, self->timeout_ms, &miss))
-    conform_fail (self, "no miss is sent for a translation that was invalidated");
-  if (!conform_is_decided (self))
-    {
-      memcpy (&message, miss.payload, sizeof message);
-      CONFORM_CHECK (self, miss.request == 1 && message.type == TYPE_MISS,
-                     "message %u of type %u comes instead of a miss", miss.request, message.type);
-      CONFORM_CHECK (self,
-                     message.iova >= CONFORM_MEMORY
-                         && message.iova - CONFORM_MEMORY < CONFORM_MEMORY_SIZE,
-                     "the miss is about address 0x%" G_GINT64_MODIFIER "x", message.iova);
-    }
-  update_all (self);
-  if (!conform_is_decided (self) && (miss.flags & CONFORM_NEED_REPLY) != 0)
-    {
-      const struct
-      {
-        guint32 request, flags, size;
-        guint64 value;
-      } __attribute__ ((packed)) answer = { 1, CONFORM_VERSION | CONFORM_REPLY, 8, 0 };
-
-      if (write (channel, &answer, sizeof answer) != sizeof answer)
-        conform_inconclusive (self, "the channel is closed");
-    }
-  conform_io_finish (ring);
-  if (channel >= 0)
-    close (channel);
+  self->n_misses = 0;
+  conform_io_run (ring);
+  CONFORM_CHECK (self, self->n_misses > 0,
+                 "a request is served through a translation that was invalidated");
+  stop_serving (self);
 }
 
 static void
@@ -165,8 +174,7 @@ outside_refused (Conform *self)
 static void
 stop_does_not_wait (Conform *self)
 {
-  int channel;
-  ConformRing *ring = start_translated (self, &channel);
+  ConformRing *ring = start_translated (self);
   Iotlb message;
 
   conform_io_run (ring);
@@ -176,8 +184,7 @@ stop_does_not_wait (Conform *self)
   conform_ring_kick (ring);
   g_usleep ((gulong) self->quiet_ms * 1000);
   conform_ring_stop (ring);
-  if (channel >= 0)
-    close (channel);
+  stop_serving (self);
 }
 
 static void

@@ -157,6 +157,8 @@ stop_completes (Conform *self)
   for (guint i = 0; i < 4; i++)
     conform_io_offer (ring, i);
   conform_ring_kick (ring);
+  /* Time to take them, though not to complete them where the medium is slow. */
+  g_usleep ((gulong) self->quiet_ms * 1000 / 5);
   base = conform_ring_stop (ring);
   if (conform_is_decided (self))
     return;
@@ -164,7 +166,7 @@ stop_completes (Conform *self)
   CONFORM_CHECK (self, ring->used[1] == (guint16) base,
                  "GET_VRING_BASE answers %u, but %u requests are used", base, ring->used[1]);
   CONFORM_CHECK (self, base <= 4, "GET_VRING_BASE answers %u after 4 requests", base);
-  g_usleep ((gulong) self->quiet_ms * 1000);
+  g_usleep ((gulong) self->quiet_ms * 4000);
   CONFORM_CHECK (self, ring->used[1] == (guint16) base,
                  "requests are used after the answer to GET_VRING_BASE");
 }

@@ -322,6 +322,8 @@ conform_ring_take (ConformRing *self, guint32 *id, guint32 *length)
                         conform->timeout_ms);
           return FALSE;
         }
+      if (conform->meanwhile != NULL)
+        conform->meanwhile (conform);
       g_usleep (200);
     }
   if (conform_is_decided (conform))

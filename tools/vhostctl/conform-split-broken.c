@@ -14,6 +14,8 @@ start_good (Conform *self)
   ConformRing *ring;
 
   conform_connect_with (self, F_INDIRECT, P_STATUS);
+  if ((self->protocol & P_STATUS) != 0)
+    conform_do_u64 (self, MSG_SET_STATUS, 15);
   ring = conform_start_io (self);
   conform_io_run (ring);
   return ring;

@@ -130,8 +130,11 @@ no_stray_writes (Conform *self)
   if (conform_is_decided (self))
     return;
   /* What may have been written is made equal; nothing else may differ. */
-  used_at = ring->used_address - CONFORM_MEMORY;
-  memcpy (before + used_at, self->memory + used_at, 6 + 8 * ring->size);
+  for (guint i = 0; i <= ring->index; i++)
+    {
+      used_at = self->rings[i].used_address - CONFORM_MEMORY;
+      memcpy (before + used_at, self->memory + used_at, 6 + 8 * self->rings[i].size);
+    }
   for (guint i = 0; i < n; i++)
     if (buffers[i].writable)
       memcpy (before + (buffers[i].address - CONFORM_MEMORY),

@@ -60,6 +60,7 @@ zero_clears (Conform *self)
   CONFORM_CHECK (self, conform_get_u64 (self, MSG_GET_STATUS) == 0,
                  "the status is not 0 after it was set to 0");
   ring->base = base;
+  conform_do_u64 (self, MSG_SET_STATUS, 15);
   conform_ring_start (ring);
   conform_io_run (ring);
 }

@@ -114,6 +114,9 @@ begin_case (Conform *self, const ConformRule *rule)
   self->may_close = self->was_opened = self->was_closed = FALSE;
   self->fd = -1;
   self->features = self->protocol = 0;
+  self->meanwhile = NULL;
+  self->channel = -1;
+  self->n_misses = 0;
   conform_rings_init (self);
 }
 

@@ -383,6 +383,10 @@ struct _Conform
   gboolean may_close, was_opened, was_closed;
   int fd; /* (owned) or -1 */
   guint64 features, protocol;
+  /* Called while a ring is waited for (nullable): the front-end's other duties. */
+  void (*meanwhile) (Conform *self);
+  int channel; /* for @meanwhile */
+  guint n_misses;
   guint8 *memory;
   int memory_fd;
   ConformRing rings[CONFORM_N_RINGS];
