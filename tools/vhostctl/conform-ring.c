@@ -318,6 +318,8 @@ conform_ring_take (ConformRing *self, guint32 *id, guint32 *length)
     {
       if (g_get_monotonic_time () > deadline)
         {
+          if (deadline == conform->deadline)
+            conform_inconclusive (conform, "the case's time is over: the back-end is slow");
           conform_fail (conform, "ring %u: a request is not answered within %u ms", self->index,
                         conform->timeout_ms);
           return FALSE;

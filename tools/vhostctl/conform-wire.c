@@ -309,6 +309,8 @@ conform_receive (Conform *self, ConformAnswer *answer)
     return TRUE;
   if (result == 0)
     note_end (self);
+  else if (result == -1 && g_get_monotonic_time () >= self->deadline)
+    conform_inconclusive (self, "the case's time is over: the back-end is slow");
   else if (result == -1)
     conform_fail (self, "no answer within %u ms", self->timeout_ms);
   else

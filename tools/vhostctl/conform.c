@@ -9,6 +9,8 @@
 
 #define DEFAULT_TIMEOUT_S 2
 #define QUIET_MS 100
+/* ... and so many times what a request takes. */
+#define SLOWNESS 3
 /* A case may wait for several things in turn. */
 #define CASE_TIMEOUTS 8
 
@@ -172,6 +174,28 @@ knows_device (Conform *self)
   static const char *const known[] = { "block", "net", "rng", NULL };
 
   return self->device != NULL && g_strv_contains (known, self->device);
+}
+
+/* What is forbidden must have the time to show, also where each request takes long. */
+static void
+measure (Conform *self)
+{
+  ConformRing *ring;
+  gint64 begin;
+
+  begin_case (self, NULL);
+  conform_connect (self);
+  ring = conform_start_io (self);
+  conform_io_run (ring);
+  begin = g_get_monotonic_time ();
+  conform_io_run (ring);
+  if (!conform_is_decided (self))
+    self->quiet_ms
+        = MAX (self->quiet_ms, (guint) (SLOWNESS * (g_get_monotonic_time () - begin) / 1000));
+  end_case (self);
+  /* A request that fails is told by the rules. */
+  g_string_free (self->transcript, TRUE);
+  g_clear_pointer (&self->sentence, g_free);
 }
 
 /* Whether the case can run at all. */
@@ -353,7 +377,11 @@ vhostctl_conform (int argc, char **argv)
     vhostctl_complain ("conform", "nobody answers at %s: is the back-end running, and not in use?",
                        self.socket_path);
   else if (explore (&self))
-    status = run_rules (&self, server, rules);
+    {
+      if (knows_device (&self))
+        measure (&self);
+      status = run_rules (&self, server, rules);
+    }
   conform_server_free (server);
   return status;
 }
