@@ -35,6 +35,8 @@ guint64 vhost_inflight_get_offset (VhostInflight *self);
 guint vhost_inflight_get_num_queues (VhostInflight *self);
 guint vhost_inflight_get_queue_size (VhostInflight *self);
 gboolean vhost_inflight_is_packed (VhostInflight *self);
+/* Its file lost pages (only where it could not be sealed): what is tracked there is gone. */
+gboolean vhost_inflight_is_poisoned (VhostInflight *self);
 
 /* ---- One queue's region, used by its ring. Thread: the queue's worker ---- */
 
@@ -57,8 +59,8 @@ typedef struct
 
 typedef struct _VhostInflightRegion VhostInflightRegion;
 
-/* The region of queue @index. @size is the ring's; it must be the area's (IF3). (transfer full)
- * A region holds its area. */
+/* The region of queue @index. @size is the ring's: not more than the area's (IF3), less where the
+ * driver chose a shorter ring. (transfer full) A region holds its area. */
 VhostInflightRegion *vhost_inflight_region_new (VhostInflight *area, guint index, guint size,
                                                 GError **error);
 void vhost_inflight_region_free (VhostInflightRegion *self);
@@ -66,6 +68,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostInflightRegion, vhost_inflight_region_free)
 /* Valid after recover: what is to be served again, oldest first. (transfer none) */
 const VhostInflightRequest *vhost_inflight_region_get_requests (VhostInflightRegion *self,
                                                                 guint *n);
+
+/* In all that follows heads and entries come from the ring, which has checked them, or from here.
+ */
 
 /* Split. Initialises a fresh region (IF2), or finishes what the last process left half done (IF5)
  * and finds the requests to be served again. @used_index is the ring's. */
@@ -88,7 +93,8 @@ gboolean vhost_inflight_packed_recover (VhostInflightRegion *self, const void *r
 void vhost_inflight_packed_get_positions (VhostInflightRegion *self, guint16 *available,
                                           gboolean *available_wrap, guint16 *used,
                                           gboolean *used_wrap);
-/* A list of descriptors was taken. Returns the entry where it begins: the request's handle. */
+/* A list of descriptors was taken. Returns the entry where it begins: the request's handle.
+ * G_MAXUINT16: more slots than the ring has are in flight, this one is not tracked. */
 guint16 vhost_inflight_packed_take (VhostInflightRegion *self,
                                     const VhostInflightDescriptor *descriptors, guint n);
 /* A list that is served again: descriptor @step of those that begin at @entry. FALSE: @step is past

@@ -32,7 +32,8 @@ typedef struct
   guint32 (*get_base) (VhostRing *ring);
   /* Is there more than the back-end has been shown? */
   gboolean (*has_available) (VhostRing *ring);
-  /* The driver's index, to be given to leave () later: what is there now is no news any more. */
+  /* How far the driver has got, to be given to leave () at the end of the same pass: what is there
+   * now is no news any more. */
   guint32 (*look) (VhostRing *ring);
   void (*leave) (VhostRing *ring, guint32 looked);
   VhostRingResult (*pop) (VhostRing *ring, VhostChain *chain, GError **error);
@@ -47,6 +48,16 @@ typedef struct
   void (*kicks_off) (VhostRing *ring);
   gboolean (*kicks_on) (VhostRing *ring); /* includes the full fence and the second look */
 } VhostRingOps;
+
+/* A request between pop () and its used entry, where more than its head must be remembered. */
+typedef struct
+{
+  guint64 writable; /* bytes that the device may write */
+  guint32 length;   /* as pushed */
+  guint16 slots;    /* packed */
+  guint16 entry;    /* packed: of the in-flight area */
+  gboolean done;    /* pushed; waits for its turn (V27) */
+} VhostRingRequest;
 
 struct _VhostRing
 {
@@ -63,6 +74,8 @@ struct _VhostRing
   gboolean notify_on_empty;
   VhostInflightRegion *inflight; /* (owned) (nullable) */
   guint n_resubmit;              /* requests that pop () has still to serve again */
+  guint resubmit_left;           /* so many of them are no news: a back-end left them */
+  guint n_requests;              /* of the in-flight region; the last n_resubmit remain */
 
   /* Writes to the ring itself are marked here (L2, L8, L12, L13). */
   VhostDirtyLog *log; /* (unowned) (nullable): the queue's */
@@ -74,27 +87,59 @@ struct _VhostRing
   guint64 miss_address;
   guint miss_access;
 
+  /* Both layouts. A position is a free-running index in the split layout; in the packed one it is a
+   * slot, with a wrap counter beside it. */
+  guint16 next_available; /* the next entry to take */
+  guint16 next_used;      /* private: behind the last pushed entry */
+  guint16 called_used;    /* next_used at the last call decision */
+  gboolean called_valid;
+  guint32 n_uncalled;     /* entries (packed: slots) pushed since then. Not 0 after a start with
+                             in-flight tracking: the last process may have died before its call,
+                             so publish () once */
+  guint8 *in_flight;      /* (owned): a byte per head or buffer ID (V9) */
+  guint64 *segments_left; /* (unowned): the queue's segment budget */
+  guint32 max_chain;      /* descriptors of one chain: max (size, 1024) through an indirect table */
+  gpointer table;         /* (owned) (nullable): copy of an indirect table whose pages lie apart */
+
   /* split */
   struct _VhostSplitDescriptor *descriptors;
   struct _VhostSplitAvailable *available;
   struct _VhostSplitUsed *used;
   guint16 mask;
-  guint16 next_available; /* index of the next entry to take */
   guint16 looked_at;      /* the driver's index that is no news: next_available, or behind what a
                              back-end left */
   guint16 seen_available; /* last read value of available->idx */
-  guint16 next_used;      /* private: counts pushed entries */
-  guint16 called_used;    /* used index at the last call decision */
-  guint32 n_uncalled;     /* entries pushed since then */
-  gboolean called_valid;
-  guint8 *in_flight;      /* (owned): a byte per head (V9) */
-  guint64 *segments_left; /* (unowned): the queue's segment budget */
-  guint32 max_chain;      /* descriptors of one chain: max (size, 1024) through an indirect table */
+  guint16 exposed_used;   /* used->idx as the driver sees it */
+
+  /* packed */
+  struct _VhostPackedDescriptor *slots;
+  guint32 *driver_event;
+  guint32 *device_event;
+  gboolean available_wrap;
+  gboolean used_wrap;
+  guint32 slots_in_flight; /* taken and not pushed */
+  guint32 slots_left;      /* so many behind next_available are no news: a back-end left them */
+  guint32 slots_scanned;   /* so many behind it were available at the last look () */
+  guint32 slots_taken;     /* since the last look () */
+  gboolean leaves;         /* the back-end is one that leaves things: look () must scan */
+  gboolean group_open;     /* the flags of group_slot are still to be written, last (V25) */
+  guint16 group_slot;
+  guint16 group_flags;
+  VhostInflightDescriptor *list; /* (owned) (nullable): one list, for the in-flight area */
+  guint16 *entries;              /* (owned) (nullable): the area's entries of one batch */
+
+  /* IN_ORDER and, packed, in-flight tracking */
+  VhostRingRequest *requests; /* (owned) (nullable): by head or buffer ID */
+  guint16 *row;               /* (owned) (nullable): heads in the order in which they were taken */
+  guint32 row_first;
+  guint32 row_length;
 };
 
 extern const VhostRingOps vhost_ring_split_ops;
+extern const VhostRingOps vhost_ring_split_swapped_ops; /* big-endian (V5) */
 extern const VhostRingOps vhost_ring_packed_ops;
 
-/* Ring state for @size entries; frees an older one. */
+/* Ring state for @size entries; frees an older one. The fields that say what was negotiated are set
+ * between this and set_base (). */
 void vhost_ring_init (VhostRing *ring, const VhostRingOps *ops, guint32 size);
 void vhost_ring_clear (VhostRing *ring);
