@@ -177,8 +177,9 @@ vhost_dirty_log_unref (VhostDirtyLog *self)
 gboolean
 vhost_dirty_log_is_poisoned (VhostDirtyLog *self)
 {
-  /* Partner: the SIGBUS handler's store. */
-  return atomic_load_explicit (&self->poisoned, memory_order_acquire);
+  /* Partner: the SIGBUS handler's store. A fence, because the looks at the bits come before. */
+  atomic_thread_fence (memory_order_acquire);
+  return atomic_load_explicit (&self->poisoned, memory_order_relaxed);
 }
 
 gboolean
