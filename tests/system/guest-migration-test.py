@@ -104,7 +104,8 @@ def packed():
 
 @tap.test("a guest moves while its requests end late and out of order")
 def disorder():
-    migrate(1, options=["--filter=delay", "--delay-ms=2", "--delay-jitter-ms=10", "--filter=reorder"])
+    migrate(1, options=["--filter=delay", "--delay-us=200", "--delay-jitter-ms=4", "--filter=reorder",
+                        "--reorder-ms=2"])
 
 
 @tap.test("a guest moves first and fetches its memory afterwards")
