@@ -305,6 +305,8 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   self->ring = ring;
   self->ring.cache = &self->cache;
   self->ring.segments_left = &self->segments_left;
+  self->ring.log_batch = &self->log_batch;
+  self->log_batch.n = 0;
   self->cache = cache;
   g_free (self->free_chains);
   self->free_chains = g_new (VhostChain *, setup->size);
@@ -579,6 +581,12 @@ vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_used, gu
 {
   VhostDirtyLog *old = g_steal_pointer (&self->log);
 
+  if (old != NULL)
+    {
+      vhost_queue_flush (self);
+      vhost_dirty_log_commit (old, &self->log_batch);
+      self->log_marked = FALSE;
+    }
   self->log = log != NULL ? vhost_dirty_log_ref (log) : NULL;
   self->ring.log = log;
   self->ring.log_used = log_used;

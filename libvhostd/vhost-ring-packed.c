@@ -393,7 +393,7 @@ static inline void
 wrote_slot (VhostRing *ring, guint16 slot)
 {
   if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
-    vhost_dirty_log_mark_address (ring->log, ring->memory,
+    vhost_dirty_log_mark_address (ring->log, NULL, ring->memory,
                                   ring->descriptor_address + VHOST_RING_DESCRIPTOR * (guint64) slot,
                                   VHOST_RING_DESCRIPTOR);
 }

@@ -379,7 +379,8 @@ push_watched (VhostRing *ring, guint16 head, guint32 length, guint32 n)
 {
   struct _VhostSplitUsedElement *element = write_element (ring, head, length);
 
-  vhost_ring_wrote (ring, (guint64) ((guint8 *) element - (guint8 *) ring->used), sizeof *element);
+  vhost_ring_wrote_entry (ring, (guint64) ((guint8 *) element - (guint8 *) ring->used),
+                          sizeof *element);
   for (guint32 i = 0; i < n; i++)
     {
       guint16 done = ring->in_order ? vhost_ring_row_get (ring, i) : head;
@@ -437,9 +438,10 @@ expose_watched (VhostRing *ring)
 {
   if (ring->in_order)
     push_row (ring);
+  vhost_ring_commit_log (ring);
   store_index (ring);
   /* Before the store, a page could be copied without it and be found clean after it. */
-  vhost_ring_wrote (ring, G_STRUCT_OFFSET (struct _VhostSplitUsed, index), 2);
+  vhost_ring_wrote_entry (ring, G_STRUCT_OFFSET (struct _VhostSplitUsed, index), 2);
   if (ring->inflight != NULL && ring->exposed_used != ring->next_used)
     vhost_inflight_split_published (ring->inflight, ring->next_used);
   ring->exposed_used = ring->next_used;

@@ -425,14 +425,14 @@ test_marks_by_places_in_this_process (void)
   low = guest_memory_at (memory, 0);
   high = guest_memory_at (memory, 40 * PAGE);
   /* By guest pages, however the region lies in this process. */
-  vhost_dirty_log_mark_host (logged.log, memory, low + PAGE - 1, 2);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, low + PAGE - 1, 2);
   g_assert_cmpuint (logged.file[0], ==, 0x03);
-  vhost_dirty_log_mark_host (logged.log, memory, high + 7 * PAGE, PAGE);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, high + 7 * PAGE, PAGE);
   g_assert_cmpuint (logged.file[5], ==, 0x80);
   g_assert_cmpuint (count_bits (&logged), ==, 3);
-  vhost_dirty_log_mark_host (logged.log, memory, &outside, 1);
-  vhost_dirty_log_mark_host (logged.log, memory, NULL, PAGE);
-  vhost_dirty_log_mark_host (logged.log, memory, high - 1, 0);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, &outside, 1);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, NULL, PAGE);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, high - 1, 0);
   g_assert_cmpuint (count_bits (&logged), ==, 3);
   logged_clear (&logged);
 }
@@ -452,17 +452,17 @@ test_marks_guest_pages_through_a_view (void)
   Logged logged;
 
   logged_init (&logged, 4096, 4096, 0);
-  vhost_dirty_log_mark_address (logged.log, view, 101 * PAGE - 1, 2);
+  vhost_dirty_log_mark_address (logged.log, NULL, view, 101 * PAGE - 1, 2);
   g_assert_cmpuint (logged.file[1], ==, 0x42);
   g_assert_cmpuint (count_bits (&logged), ==, 2);
-  vhost_dirty_log_mark_host (logged.log, view, host, 1);
+  vhost_dirty_log_mark_host (logged.log, NULL, view, host, 1);
   g_assert_cmpuint (logged.file[1], ==, 0x43);
   /* Without a translation there is no page to mark, also not the one with that number. */
-  vhost_dirty_log_mark_address (logged.log, view, 102 * PAGE - 1, G_MAXUINT64);
-  vhost_dirty_log_mark_address (logged.log, view, 0, 1);
+  vhost_dirty_log_mark_address (logged.log, NULL, view, 102 * PAGE - 1, G_MAXUINT64);
+  vhost_dirty_log_mark_address (logged.log, NULL, view, 0, 1);
   g_assert_cmpuint (count_bits (&logged), ==, 3);
   /* Without a view, addresses are guest addresses, and need not be in the table (L2). */
-  vhost_dirty_log_mark_address (logged.log, memory, 0, 1);
+  vhost_dirty_log_mark_address (logged.log, NULL, memory, 0, 1);
   g_assert_cmpuint (logged.file[0], ==, 0x01);
   logged_clear (&logged);
 }
