@@ -408,18 +408,26 @@ store_flags (VhostRing *ring, guint16 slot, guint16 flags)
   wrote_slot (ring, slot);
 }
 
+/* Whether the device wrote to any part of the buffers. The length alone does not say: it ends at
+ * the first gap (V23), and a status byte may lie behind one. */
+static inline gboolean
+has_written (const VhostChain *chain, guint32 length)
+{
+  return length > 0 || chain->status != NULL || chain->write_offset > 0;
+}
+
 /* One used descriptor, for one list of @slots slots, or for a batch whose last one is @id and whose
  * @n requests have these @entries in the in-flight area (V24, V28). */
 static inline void
-write_used (VhostRing *ring, guint16 id, guint32 length, guint32 slots, const guint16 *entries,
-            guint n)
+write_used (VhostRing *ring, guint16 id, guint32 length, gboolean written, guint32 slots,
+            const guint16 *entries, guint n)
 {
   guint16 at = ring->next_used;
   struct _VhostPackedDescriptor *slot = &ring->slots[at];
   guint16 flags = ring->used_wrap ? FLAG_AVAILABLE | FLAG_USED : 0;
   guint32 behind = at + slots;
 
-  if (length > 0)
+  if (written)
     flags |= VHOST_RING_WRITE;
   __atomic_store_n (&slot->id, GUINT16_TO_LE (id), __ATOMIC_RELAXED);
   VHOST_INFLIGHT_STEP ();
@@ -458,12 +466,13 @@ packed_push (VhostRing *ring, VhostChain *chain, guint32 length)
   if (G_UNLIKELY (ring->in_order))
     {
       ring->requests[chain->head].length = length;
+      ring->requests[chain->head].written = has_written (chain, length);
       ring->requests[chain->head].done = TRUE;
       return;
     }
   if (G_UNLIKELY (ring->inflight != NULL))
     entry = &ring->requests[chain->head].entry;
-  write_used (ring, chain->head, length, chain->n_slots, entry, 1);
+  write_used (ring, chain->head, length, has_written (chain, length), chain->n_slots, entry, 1);
   ring->in_flight[chain->head] = 0;
 }
 
@@ -488,7 +497,8 @@ push_row (VhostRing *ring)
           if (ring->entries != NULL)
             ring->entries[i] = ring->requests[id].entry;
         }
-      write_used (ring, last, ring->requests[last].length, slots, ring->entries, n);
+      write_used (ring, last, ring->requests[last].length, ring->requests[last].written, slots,
+                  ring->entries, n);
       vhost_ring_row_drop (ring, n);
     }
 }

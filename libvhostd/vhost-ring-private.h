@@ -54,6 +54,7 @@ typedef struct
 {
   guint64 writable; /* bytes that the device may write */
   guint32 length;   /* as pushed */
+  gboolean written; /* packed: something was, wherever it lies */
   guint16 slots;    /* packed */
   guint16 entry;    /* packed: of the in-flight area */
   gboolean done;    /* pushed; waits for its turn (V27) */

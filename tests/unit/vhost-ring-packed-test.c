@@ -579,6 +579,36 @@ V24_used_descriptors_say_whether_anything_was_written (Fixture *f, gconstpointer
   assert_used (f, 1, 1, 3);
 }
 
+/* A failed read: the data is not written, the status byte behind it is. */
+static void
+write_status_alone (Fixture *f)
+{
+  HandSlot used = { 0 };
+
+  offer (f, 0, 1);
+  take (f, 0);
+  *vhost_chain_split_status (f->chains[0]) = 1;
+  push (f, 0, 0);
+  f->ring.ops->publish (&f->ring);
+  g_assert_true (hand_take_used (&f->hand, 1, &used));
+  g_assert_cmpuint (used.len, ==, 0);
+  g_assert_cmphex (used.flags & HAND_WRITE, ==, HAND_WRITE);
+}
+
+static void
+V24_a_byte_behind_a_gap_was_written (Fixture *f, gconstpointer data)
+{
+  write_status_alone (f);
+}
+
+static void
+V24_a_byte_behind_a_gap_was_written_in_order (Fixture *f, gconstpointer data)
+{
+  f->ring.in_order = TRUE;
+  g_assert_true (f->ring.ops->set_base (&f->ring, START, NULL));
+  write_status_alone (f);
+}
+
 static void
 V25_a_group_appears_with_its_first_descriptor (Fixture *f, gconstpointer data)
 {
@@ -766,6 +796,8 @@ main (int argc, char **argv)
   ADD (V21_indirect_in_a_list_of_several, set_up);
   ADD (V21_indirect_tables_of_wrong_length, set_up);
   ADD (V24_used_descriptors_say_whether_anything_was_written, set_up);
+  ADD (V24_a_byte_behind_a_gap_was_written, set_up);
+  ADD (V24_a_byte_behind_a_gap_was_written_in_order, set_up);
   ADD (V25_a_group_appears_with_its_first_descriptor, set_up);
   ADD (V35_call_follows_the_flags, set_up_flags);
   ADD (V35_reserved_bits_are_ignored, set_up);

@@ -331,9 +331,9 @@ hostile_area (Conform *self)
   {                                                                                                \
     name, SECTION, text, run, force, F_PACKED, P_INFLIGHT, TRUE, 0                                 \
   }
-#define HIDDEN(name, text)                                                                         \
+#define HIDDEN(name, text, reason)                                                                 \
   {                                                                                                \
-    name, SECTION, "not visible: " text, NULL, CONFORM_MUST, 0, 0, FALSE, 0                        \
+    name, SECTION, text "; not visible: " reason, NULL, CONFORM_MUST, 0, 0, FALSE, 0               \
   }
 
 const ConformRule conform_inflight_rules[] = {
@@ -351,10 +351,15 @@ const ConformRule conform_inflight_rules[] = {
   SPLIT ("IF6", "requests in flight are resubmitted, once", recovers, CONFORM_MUST),
   PACKED ("IF7", "nothing is marked in flight after all requests ended, packed", tracked_and_done,
           CONFORM_MUST),
-  HIDDEN ("IF8", "the order of stores cannot be seen without killing between two of them"),
-  HIDDEN ("IF9", "it takes a region torn at every store of a packed ring"),
-  HIDDEN ("IF10", "it takes a region torn at every store of a packed ring"),
-  HIDDEN ("IF11", "how counters go on is the back-end's own business"),
-  HIDDEN ("IF12", "it takes a device that can be held in the middle of a request"),
+  HIDDEN ("IF8", "the steps of giving back, packed, have one order",
+          "the order of stores cannot be seen without killing between two of them"),
+  HIDDEN ("IF9", "a region torn at any store is recovered, packed",
+          "it takes a region torn at every store of a packed ring"),
+  HIDDEN ("IF10", "a packed ring goes on where the region says",
+          "it takes a region torn at every store of a packed ring"),
+  HIDDEN ("IF11", "counters go on above the highest that was found",
+          "how counters go on is the back-end's own business"),
+  HIDDEN ("IF12", "requests that a stop left in flight are served by the next start",
+          "it takes a device that can be held in the middle of a request"),
   { 0 },
 };

@@ -277,9 +277,9 @@ log_after_start (Conform *self)
   {                                                                                                \
     name, SECTION, text, run, force, F_LOG_ALL, P_LOG_SHMFD, TRUE, 0                               \
   }
-#define HIDDEN(name, text)                                                                         \
+#define HIDDEN(name, text, reason)                                                                 \
   {                                                                                                \
-    name, SECTION, "not visible: " text, NULL, CONFORM_MUST, 0, 0, FALSE, 0                        \
+    name, SECTION, text "; not visible: " reason, NULL, CONFORM_MUST, 0, 0, FALSE, 0               \
   }
 
 const ConformRule conform_log_rules[] = {
@@ -292,16 +292,19 @@ const ConformRule conform_log_rules[] = {
        CONFORM_SHOULD),
   LOG ("L4", "logging stops when LOG_ALL is taken back", stops_when_cleared, CONFORM_MUST),
   LOG ("L4-start", "logging starts while the ring runs", starts_while_running, CONFORM_MUST),
-  HIDDEN ("L5", "the descriptor of SET_LOG_FD may be signalled, or not"),
+  HIDDEN ("L5", "the descriptor of SET_LOG_FD tells of new marks", "it may be signalled, or not"),
   LOG ("L6", "nothing is marked after the ring stopped", quiet_after_stop, CONFORM_MUST),
   LOG ("L7", "marks past the log's size are dropped", short_log, CONFORM_SILENT),
   LOG ("L7-wrap", "a log whose end wraps does no harm", bad_log_refused, CONFORM_SILENT),
   LOG ("L8", "the used ring's own log address is marked", used_is_marked, CONFORM_MUST),
-  HIDDEN ("L9", "the order of writing and marking cannot be seen from outside"),
+  HIDDEN ("L9", "a page is marked after it was written, and before that is told",
+          "the order of writing and marking cannot be seen from outside"),
   LOG ("L10", "a new log replaces the old one", replaced, CONFORM_SILENT),
   LOG ("L11", "SET_LOG_BASE may come after the start", log_after_start, CONFORM_SILENT),
-  { "L12", SECTION, "not visible: seen with both LOG_ALL and IOMMU_PLATFORM only", NULL,
-    CONFORM_MUST, F_IOMMU, P_LOG_SHMFD, FALSE, 0 },
+  { "L12", SECTION,
+    "behind a vIOMMU, marks are those of guest physical pages; not visible: seen with both LOG_ALL "
+    "and IOMMU_PLATFORM only",
+    NULL, CONFORM_MUST, F_IOMMU, P_LOG_SHMFD, FALSE, 0 },
   { "L13", SECTION, "packed: the pages of buffers that are written are marked", buffers_are_marked,
     CONFORM_MUST, F_LOG_ALL | F_PACKED, P_LOG_SHMFD, TRUE, 0 },
   { 0 },

@@ -97,7 +97,9 @@ const ConformRule conform_postcopy_rules[] = {
        CONFORM_MUST),
   ROW ("P6", "there is one answer only", table_answers_bases, CONFORM_MUST),
   ROW ("P7", "POSTCOPY_LISTEN takes what is mapped already", listens_after_table, CONFORM_SILENT),
-  { "P8", SECTION, "not visible: it takes a back-end that may not open a userfaultfd", NULL,
-    CONFORM_SILENT, 0, P_PAGEFAULT, FALSE, 0 },
+  { "P8", SECTION,
+    "without a userfaultfd the session goes on; not visible: it takes a back-end that may not open "
+    "a userfaultfd",
+    NULL, CONFORM_SILENT, 0, P_PAGEFAULT, FALSE, 0 },
   { 0 },
 };

@@ -139,7 +139,8 @@ const ConformRule conform_status_rules[] = {
   { "B2", "SET_BACKEND_REQ_FD", "a second channel replaces the first, which is closed",
     second_channel_replaces, CONFORM_SILENT, 0, P_BACKEND_REQ, FALSE, 0 },
   { "B3", "Back-end message types",
-    "not visible: which objects are shared, and when, is the device's matter", NULL, CONFORM_MUST,
-    0, P_SHARED_OBJECT, FALSE, 0 },
+    "the back-end keeps a table of the objects it shares; not visible: which objects are shared, "
+    "and when, is the device's matter",
+    NULL, CONFORM_MUST, 0, P_SHARED_OBJECT, FALSE, 0 },
   { 0 },
 };

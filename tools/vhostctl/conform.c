@@ -205,19 +205,20 @@ check_needs (Conform *self, const ConformRule *rule)
   const guint64 features = rule->features & ~self->offered_features;
   const guint64 protocol = rule->protocol & ~self->offered_protocol;
 
-  if (features != 0)
-    {
-      const guint bit = (guint) __builtin_ctzll (features);
-      const char *name = vhost_frontend_feature_name (self->device, bit);
-
-      conform_not_offered (self, "feature %u (%s) is not offered", bit, name ? name : "?");
-    }
-  else if (protocol != 0)
+  /* First: bits below 24 mean something else to each type of device. */
+  if (protocol != 0)
     {
       const guint bit = (guint) __builtin_ctzll (protocol);
       const char *name = vhost_frontend_protocol_feature_name (bit);
 
       conform_not_offered (self, "protocol feature %u (%s) is not offered", bit, name ? name : "?");
+    }
+  else if (features != 0)
+    {
+      const guint bit = (guint) __builtin_ctzll (features);
+      const char *name = vhost_frontend_feature_name (self->device, bit);
+
+      conform_not_offered (self, "feature %u (%s) is not offered", bit, name ? name : "?");
     }
   else if (rule->needs_io && !knows_device (self))
     conform_inconclusive (self, "no request is known that this device answers: give --device");

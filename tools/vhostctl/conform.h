@@ -46,7 +46,7 @@ typedef struct
 {
   const char *name;    /* "R4", or a message's */
   const char *section; /* of the vhost-user specification, or of VIRTIO 1.3 */
-  const char *text;    /* what is kept; for a case without @run: why it cannot be seen */
+  const char *text;    /* what is kept; without @run also why that is not visible */
   void (*run) (Conform *self);
   ConformForce force;
   guint64 features; /* needed, besides those of every case */
