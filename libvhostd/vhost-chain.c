@@ -521,7 +521,7 @@ vhost_chain_complete (VhostChain *self, gsize written)
 
   /* Never more than there was room for (V23), whatever the back-end counted. */
   self->completed_length = MIN (MIN (written, self->writable_total), G_MAXUINT32);
-  if (G_LIKELY (pthread_equal (queue->owner_thread, pthread_self ())))
+  if (G_LIKELY (vhost_queue_is_own_thread (queue)))
     {
       vhost_queue_finish (queue, self);
       return;
@@ -573,7 +573,10 @@ gboolean
 vhost_chain_hand_back (VhostChain *self)
 {
   g_return_val_if_fail (self->in_flight, FALSE);
-  g_return_val_if_fail (pthread_equal (self->queue->owner_thread, pthread_self ()), FALSE);
+  /* The worker has ended: nothing is recorded any more. */
+  if (atomic_load_explicit (self->queue->owner_thread, memory_order_relaxed) == 0)
+    return FALSE;
+  g_return_val_if_fail (vhost_queue_is_own_thread (self->queue), FALSE);
 
   return vhost_queue_hand_back (self->queue, self);
 }

@@ -4,8 +4,6 @@
  * queue's worker. */
 #pragma once
 
-#include <pthread.h>
-
 #include "vhost-chain-private.h"
 #include "vhost-mailbox-private.h"
 #include "vhost-queue.h"
@@ -107,7 +105,9 @@ struct _VhostQueue
   VhostQueueFilter *filter; /* (nullable) (owned): between ring and back-end */
   VhostChain *resumed;      /* let go by it, for the back-end to pop; linked by remote_next */
   VhostChain **resumed_tail;
-  pthread_t owner_thread;
+  /* (unowned): vhost_queue_current_thread () of whoever may touch all this: the worker's, or,
+   * without one, own_thread */
+  const _Atomic (guint64) *owner_thread;
   int call_fd; /* (owned) */
 
   /* The worker's list links and kick */
@@ -148,9 +148,10 @@ struct _VhostQueue
   VhostDirtyBatch log_batch; /* pages of requests that the driver cannot see yet */
   int log_fd;                /* (owned) */
   VhostQueueHooks hooks;
-  gpointer owner;     /* (unowned): for hooks */
-  gpointer user_data; /* (unowned): the session's */
-  gpointer backend;   /* (unowned): VhostBackend */
+  _Atomic (guint64) own_thread; /* of the start */
+  gpointer owner;               /* (unowned): for hooks */
+  gpointer user_data;           /* (unowned): the session's */
+  gpointer backend;             /* (unowned): VhostBackend */
 
   /* Completions from other threads */
   _Atomic (VhostChain *) remote; /* newest first */
@@ -228,6 +229,27 @@ void vhost_queue_ask (VhostQueue *self, guint64 iova, guint access);
 void vhost_queue_let_go (VhostQueue *self, VhostChain *chain);
 /* vhost_chain_hand_back () on the owner's thread. */
 gboolean vhost_queue_hand_back (VhostQueue *self, VhostChain *chain);
+
+/* A number of the calling thread's own. The system gives the names of threads that have ended to
+ * new ones, which must not pass for the owner. */
+extern __thread guint64 vhost_queue_thread_number;
+guint64 vhost_queue_number_thread (void);
+
+static inline guint64
+vhost_queue_current_thread (void)
+{
+  guint64 number = vhost_queue_thread_number;
+
+  return G_LIKELY (number != 0) ? number : vhost_queue_number_thread ();
+}
+
+/* Thread: any. relaxed: only a thread itself makes this true for it. */
+static inline gboolean
+vhost_queue_is_own_thread (VhostQueue *self)
+{
+  return atomic_load_explicit (self->owner_thread, memory_order_relaxed)
+         == vhost_queue_current_thread ();
+}
 
 static inline gboolean
 vhost_queue_has_available (VhostQueue *self)

@@ -55,6 +55,16 @@ enum
 static GParamSpec *properties[N_PROPS];
 
 __thread VhostQueue *vhost_queue_completing;
+__thread guint64 vhost_queue_thread_number;
+
+guint64
+vhost_queue_number_thread (void)
+{
+  static _Atomic (guint64) last;
+
+  vhost_queue_thread_number = atomic_fetch_add_explicit (&last, 1, memory_order_relaxed) + 1;
+  return vhost_queue_thread_number;
+}
 
 G_DEFINE_FINAL_TYPE (VhostQueue, vhost_queue, G_TYPE_OBJECT)
 
@@ -200,7 +210,8 @@ vhost_queue_init (VhostQueue *self)
 {
   self->kick_fd = self->call_fd = self->err_fd = self->log_fd = -1;
   self->held_end = &self->held;
-  self->owner_thread = pthread_self ();
+  atomic_init (&self->own_thread, vhost_queue_current_thread ());
+  self->owner_thread = &self->own_thread;
   self->remote_task.run = run_remote;
   self->segments_left = SEGMENT_BUDGET;
   atomic_init (&self->state, VHOST_QUEUE_STATE_STOPPED);
@@ -324,7 +335,7 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   self->log = setup->dirty_log != NULL ? vhost_dirty_log_ref (setup->dirty_log) : NULL;
 
   self->inflight = setup->inflight;
-  self->owner_thread = pthread_self ();
+  atomic_store_explicit (&self->own_thread, vhost_queue_current_thread (), memory_order_relaxed);
   self->more = self->starved = self->dirty = self->announced = self->silent = FALSE;
   self->kicks_wanted = self->resubmit_only = self->suspending = self->miss_asked = FALSE;
   self->unplaced = self->base_pending = !placed;
