@@ -16,7 +16,8 @@ typedef struct _VhostDirtyLog VhostDirtyLog;
 VhostDirtyLog *vhost_dirty_log_new_take_fd (int fd, guint64 size, guint64 offset, GError **error);
 /* A log that nobody reads: remembers pages until SET_LOG_BASE brings a real one (L11). In bounded
  * memory: when there are very many it remembers larger units, so more than was marked. */
-VhostDirtyLog *vhost_dirty_log_new_pending (void);
+/* @also (nullable): a log of before, which the front-end may go on reading; it is marked too. */
+VhostDirtyLog *vhost_dirty_log_new_pending (VhostDirtyLog *also);
 /* Thread: any, all below. */
 VhostDirtyLog *vhost_dirty_log_ref (VhostDirtyLog *self);
 void vhost_dirty_log_unref (VhostDirtyLog *self);

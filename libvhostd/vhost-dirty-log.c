@@ -37,6 +37,7 @@ struct _VhostDirtyLog
 
   pthread_mutex_t lock;
   VhostPageSet pending; /* under the lock */
+  VhostDirtyLog *also;  /* (owned) (nullable): of a pending log: marked as well */
 };
 
 static VhostDirtyLog *
@@ -51,9 +52,12 @@ dirty_log_new (void)
 }
 
 VhostDirtyLog *
-vhost_dirty_log_new_pending (void)
+vhost_dirty_log_new_pending (VhostDirtyLog *also)
 {
-  return dirty_log_new ();
+  VhostDirtyLog *self = dirty_log_new ();
+
+  self->also = also != NULL ? vhost_dirty_log_ref (also) : NULL;
+  return self;
 }
 
 /* The numbers, and the file against them. */
@@ -170,6 +174,8 @@ vhost_dirty_log_unref (VhostDirtyLog *self)
   if (self->base != NULL)
     munmap (self->base, self->length);
   vhost_page_set_clear (&self->pending);
+  if (self->also != NULL)
+    vhost_dirty_log_unref (self->also);
   pthread_mutex_destroy (&self->lock);
   g_free (self);
 }
@@ -235,6 +241,8 @@ set_pages (VhostDirtyLog *self, guint64 first, guint64 last)
       pthread_mutex_lock (&self->lock);
       vhost_page_set_add (&self->pending, first, last);
       pthread_mutex_unlock (&self->lock);
+      if (self->also != NULL)
+        set_pages (self->also, first, last);
       return;
     }
   if (G_UNLIKELY (first / 8 >= self->size))

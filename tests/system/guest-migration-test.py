@@ -110,7 +110,7 @@ def disorder():
 
 @tap.test("a guest moves first and fetches its memory afterwards")
 def postcopy():
-    migrate(max(1, MOVES // 3), postcopy=True)
+    migrate(max(1, MOVES // 3), postcopy=True, options=["--postcopy"])
 
 
 @tap.test("a migration that is cancelled leaves the guest running where it was")

@@ -204,7 +204,7 @@ static void
 test_covers_what_it_has_bits_for (void)
 {
   Logged logged;
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
 
   logged_init (&logged, 4096, 2, 0);
   g_assert_true (vhost_dirty_log_covers (logged.log, 0, 16 * PAGE));
@@ -342,8 +342,8 @@ test_a_page_written_while_its_bit_is_taken_is_not_lost (void)
 static void
 test_remembers_pages_until_there_is_a_log (void)
 {
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
-  g_autoptr (VhostDirtyLog) second = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
+  g_autoptr (VhostDirtyLog) second = vhost_dirty_log_new_pending (NULL);
   Logged logged;
 
   vhost_dirty_log_mark (pending, 3 * PAGE, 1);
@@ -369,7 +369,7 @@ static void
 test_remembers_more_pages_than_it_has_room_for (void)
 {
   const guint64 n = 200000;
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
   Logged logged;
 
   for (guint64 i = 0; i < n; i++)
@@ -394,7 +394,7 @@ mark_pending (gpointer data)
 static void
 test_remembers_pages_of_several_threads (void)
 {
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
   Marker markers[2] = { { pending, 0 }, { pending, 1 } };
   GThread *threads[2];
   Logged logged;
