@@ -191,10 +191,15 @@ static gboolean
 packed_has_available (VhostRing *ring)
 {
   gboolean wrap;
-  guint16 slot = ahead (ring, ring->slots_left, &wrap);
+  guint16 slot;
 
-  return (ring->slots_left < ring->size && is_available (load_flags (ring, slot), wrap))
-         || ring->n_resubmit != ring->resubmit_left;
+  if (ring->n_resubmit != ring->resubmit_left)
+    return TRUE;
+  /* As far as look () goes: what no look sees is no news. */
+  if (G_UNLIKELY (ring->leaves))
+    return is_available_ahead (ring, ring->slots_left);
+  slot = ahead (ring, 0, &wrap);
+  return is_available (load_flags (ring, slot), wrap);
 }
 
 /* The driver tells no index: how much there is can only be counted. That is done for a back-end

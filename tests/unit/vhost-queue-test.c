@@ -573,6 +573,26 @@ a_ring_of_32768_is_served (Fixture *f, gconstpointer data)
   g_assert_cmpuint (hand_used_index (&f->hand), ==, 32768);
 }
 
+static void
+an_index_that_is_not_possible_keeps_nobody_awake (Fixture *f, gconstpointer data)
+{
+  static const guint16 indices[] = { 7, 40000, 65535, 8, 0 };
+
+  f->lazy = TRUE;
+  for (guint i = 0; i < G_N_ELEMENTS (indices); i++)
+    {
+      hand_set_avail_index (&f->hand, indices[i]);
+      g_assert_true (vhost_queue_has_available (f->queue));
+      g_assert_false (vhost_queue_serve (f->queue));
+      g_assert_false (vhost_queue_has_available (f->queue));
+      g_assert_false (vhost_queue_kicks_on (f->queue));
+    }
+  hand_set_avail_index (&f->hand, 40000);
+  f->lazy = FALSE;
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+}
+
 #define ADD(name, up) g_test_add ("/queue/" #name, Fixture, NULL, up, name, tear_down)
 
 int
@@ -603,5 +623,6 @@ main (int argc, char **argv)
   ADD (a_starved_queue_waits_for_a_completion, set_up_large);
   ADD (a_starved_queue_that_is_abandoned_wakes_nobody, set_up_large);
   ADD (an_abandoned_queue_shows_what_had_ended, set_up);
+  ADD (an_index_that_is_not_possible_keeps_nobody_awake, set_up);
   return g_test_run ();
 }
