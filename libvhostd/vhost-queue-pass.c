@@ -326,11 +326,18 @@ mark_written (VhostQueue *self, VhostChain *chain)
 {
   const struct iovec *segments = chain->segments + chain->n_readable;
 
-  for (guint i = 0; i < chain->n_writable; i++)
+  if (chain->map == NULL)
+    return; /* it was marked when it was held, and its memory may be gone */
+  for (guint i = 0; i < chain->n_writable + chain->n_status; i++)
     vhost_dirty_log_mark_host (self->log, chain->map->memory, segments[i].iov_base,
                                segments[i].iov_len);
-  if (chain->status != NULL)
-    vhost_dirty_log_mark_host (self->log, chain->map->memory, chain->status, 1);
+  if (chain->status_length > 0)
+    {
+      const struct iovec *last = &segments[chain->n_writable - 1];
+
+      vhost_dirty_log_mark_host (self->log, chain->map->memory,
+                                 (guint8 *) last->iov_base + last->iov_len, chain->status_length);
+    }
   self->log_marked = TRUE;
 }
 

@@ -593,6 +593,36 @@ an_index_that_is_not_possible_keeps_nobody_awake (Fixture *f, gconstpointer data
   g_assert_cmpuint (f->hand.errors, ==, 1);
 }
 
+static void
+L9_all_that_was_split_off_is_marked (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  int fd = memfd_create ("log", MFD_CLOEXEC);
+  guint8 pages[128] = { 0 };
+  VhostDirtyLog *log;
+  VhostChain *chain;
+
+  g_assert_cmpint (ftruncate (fd, 4096), ==, 0);
+  log = vhost_dirty_log_new_take_fd (dup (fd), 4096, 0, &error);
+  g_assert_no_error (error);
+  vhost_queue_set_log (f->queue, log, FALSE, 0);
+  /* A byte, two and three, each in a page of its own. */
+  for (guint i = 0; i < 3; i++)
+    hand_desc (&f->hand, i, HAND_DATA + i * 4096, i + 1, i < 2 ? 3 : 2, i + 1);
+  hand_offer (&f->hand, 0);
+  f->hold = TRUE;
+  vhost_queue_serve (f->queue);
+  chain = g_ptr_array_steal_index (f->held, 0);
+  for (guint i = 0; i < 4; i++)
+    g_assert_nonnull (vhost_chain_split_status (chain));
+  g_assert_cmpuint (vhost_chain_get_writable_size (chain), ==, 2);
+  vhost_chain_complete (chain, 6);
+  g_assert_cmpint (pread (fd, pages, sizeof pages, HAND_DATA / 4096 / 8), ==, sizeof pages);
+  g_assert_cmphex (pages[0], ==, 7);
+  vhost_dirty_log_unref (log);
+  close (fd);
+}
+
 #define ADD(name, up) g_test_add ("/queue/" #name, Fixture, NULL, up, name, tear_down)
 
 int
@@ -624,5 +654,6 @@ main (int argc, char **argv)
   ADD (a_starved_queue_that_is_abandoned_wakes_nobody, set_up_large);
   ADD (an_abandoned_queue_shows_what_had_ended, set_up);
   ADD (an_index_that_is_not_possible_keeps_nobody_awake, set_up);
+  ADD (L9_all_that_was_split_off_is_marked, set_up);
   return g_test_run ();
 }
