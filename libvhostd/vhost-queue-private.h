@@ -189,9 +189,9 @@ void vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_use
                           guint64 log_address);
 /* -1: none (L5). */
 void vhost_queue_take_log_fd (VhostQueue *self, int fd);
-/* The front-end has answered a miss. If the address is still not in the map, the access fails:
- * the ring breaks (I5). */
-void vhost_queue_miss_answered (VhostQueue *self, guint64 iova);
+/* The front-end has answered a miss. If the ring still waits for this access, it fails: the ring
+ * breaks (I5). */
+void vhost_queue_miss_answered (VhostQueue *self, guint64 iova, guint access);
 /* The session is over and requests are still out: forget them, let go of memory as they end, touch
  * no ring. */
 void vhost_queue_abandon (VhostQueue *self);

@@ -361,10 +361,10 @@ vhost_queue_ask (VhostQueue *self, guint64 iova, guint access)
 }
 
 void
-vhost_queue_miss_answered (VhostQueue *self, guint64 iova)
+vhost_queue_miss_answered (VhostQueue *self, guint64 iova, guint access)
 {
   /* A new map since then has cleared the question, and asked its own. */
-  if (!self->miss_asked || self->miss_iova != iova)
+  if (!self->miss_asked || self->miss_iova != iova || self->miss_access != access)
     return;
   vhost_queue_break (
       self, g_error_new (VHOST_ERROR, VHOST_ERROR_RING,
