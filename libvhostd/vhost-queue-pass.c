@@ -119,16 +119,20 @@ idle (VhostQueue *self)
     vhost_queue_drained (self);
 }
 
-/* The back-end still gets what a filter kept from it, though the ring gives nothing more. */
-static void
-serve_resumed (VhostQueue *self)
+gboolean
+vhost_queue_serve_resumed (VhostQueue *self)
 {
+  gboolean again;
+
+  self->more = FALSE;
   self->in_pass = TRUE;
   self->hooks.process (self, self->owner);
   self->in_pass = FALSE;
   vhost_queue_flush (self);
+  again = self->more && self->resumed != NULL;
   if (self->in_flight == 0)
     idle (self);
+  return again;
 }
 
 gboolean
@@ -146,9 +150,8 @@ vhost_queue_serve (VhostQueue *self)
   if (G_UNLIKELY (!self->accepting))
     {
       vhost_queue_flush (self);
-      if (self->resumed != NULL)
-        serve_resumed (self);
-      return FALSE;
+      /* The back-end still gets what a filter kept from it, though the ring gives nothing more. */
+      return self->resumed != NULL && vhost_queue_serve_resumed (self);
     }
   vhost_queue_kicks_off (self);
   self->emptied = FALSE;

@@ -224,6 +224,9 @@ void vhost_queue_run_task (VhostTask **slot);
 void vhost_queue_drained (VhostQueue *self);
 /* Something has no translation: ask for it, once. */
 void vhost_queue_ask (VhostQueue *self, guint64 iova, guint access);
+/* The back-end gets what a filter let go, and nothing from the ring; only while the queue does not
+ * accept. TRUE: once more, please. May be the end of @self. */
+gboolean vhost_queue_serve_resumed (VhostQueue *self);
 /* The chain's end, without the ring: it counts in no map any more and goes back to the pool. */
 void vhost_queue_let_go (VhostQueue *self, VhostChain *chain);
 /* vhost_chain_hand_back () on the owner's thread. */

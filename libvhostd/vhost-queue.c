@@ -432,6 +432,11 @@ vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
   /* Before the state: the last one that it gives back would end the stop. */
   if (self->filter != NULL)
     self->filter->release (self->filter, TRUE);
+  /* The back-end knows all that it has when it is told of the stop. */
+  self->accepting = FALSE;
+  while (self->resumed != NULL && vhost_queue_serve_resumed (self))
+    ;
+  set_state (self, vhost_queue_get_state (self));
   self->suspending = suspend && self->ring.inflight != NULL;
   /* What is in flight for the front-end must have ended, also what only its area knows of. */
   while (!self->suspending && self->accepting && self->ring.n_resubmit > 0)
@@ -555,12 +560,13 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
         lose_place (self, error);
       else
         take_place (self);
-      if (old->in_flight == 0)
+      if (unused)
         vhost_queue_map_free (old);
     }
+  /* From here on no filter keeps what uses an older one, nor what comes back of it later. */
+  self->released = released;
   if (self->filter != NULL && released != NULL && self->old_maps != NULL)
     self->filter->release (self->filter, FALSE);
-  self->released = released;
   if (self->old_maps == NULL)
     vhost_queue_run_task (&self->released);
 }
