@@ -360,7 +360,8 @@ vhost_queue_let_go (VhostQueue *self, VhostChain *chain)
       vhost_chain_unref (chain);
     }
   self->in_flight--;
-  release_map (self, map);
+  if (G_LIKELY (map != NULL))
+    release_map (self, map);
   if (G_LIKELY (self->in_flight > 0 && !self->starved))
     return;
   if (self->starved)
@@ -384,6 +385,9 @@ hold (VhostQueue *self, VhostChain *chain)
       chain->remote_next = NULL;
       *self->held_end = chain;
       self->held_end = &chain->remote_next;
+      /* Only the ring is needed now: nobody who waits for the memory waits for a place, too. */
+      if (chain->map != NULL)
+        release_map (self, g_steal_pointer (&chain->map));
     }
   else
     vhost_queue_let_go (self, chain);

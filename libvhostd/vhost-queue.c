@@ -94,6 +94,18 @@ drop_free_chains (VhostQueue *self)
 }
 
 static void
+drop_chains (VhostChain *chain)
+{
+  while (chain != NULL)
+    {
+      VhostChain *next = chain->remote_next;
+
+      vhost_chain_unref (chain);
+      chain = next;
+    }
+}
+
+static void
 vhost_queue_finalize (GObject *object)
 {
   VhostQueue *self = VHOST_QUEUE (object);
@@ -110,6 +122,8 @@ vhost_queue_finalize (GObject *object)
       self->silent = TRUE; /* nobody would flush */
       self->filter->drop (g_steal_pointer (&self->filter));
     }
+  drop_chains (self->resumed);
+  drop_chains (self->held);
   drop_free_chains (self);
   g_free (self->free_chains);
   g_clear_pointer (&self->map, vhost_queue_map_free);
@@ -446,7 +460,8 @@ vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
       self->resubmit_only = TRUE;
       vhost_queue_serve (self);
       if (self->ring.n_resubmit == before)
-        break; /* the back-end takes no more; it stays recorded */
+        break; /* the back-end takes no more, or has too many segments out already; a rest stays
+                  recorded, for whoever serves the ring next */
     }
   set_state (self, VHOST_QUEUE_STATE_DRAINING);
   release_held (self, FALSE);
@@ -513,9 +528,9 @@ take_place (VhostQueue *self)
 {
   GError *error = NULL;
 
-  if (self->base_pending)
+  if (self->base_pending && !self->silent)
     {
-      self->base_pending = FALSE;
+      /* A base that is not possible stays pending: it is where the ring stops, too. */
       if (!self->ring.ops->set_base (&self->ring, self->base, &error))
         {
           self->silent = TRUE;
@@ -523,6 +538,7 @@ take_place (VhostQueue *self)
           vhost_queue_break (self, error);
           return;
         }
+      self->base_pending = FALSE;
       if (self->ring.inflight != NULL && self->call_fd >= 0)
         vhost_fd_notify (self->call_fd);
     }
@@ -543,6 +559,7 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
   if (self->map != NULL && self->map->memory != memory)
     {
       VhostQueueMap *old = self->map;
+      gboolean unused = old->in_flight == 0; /* else its last request frees it, perhaps below */
       GError *error = NULL;
 
       vhost_queue_flush (self); /* to where the ring was until now */
@@ -550,7 +567,7 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
       self->map->memory = vhost_memory_ref (memory);
       self->cache = (VhostMemoryCache){ 0 };
       self->ring.memory = memory;
-      if (old->in_flight > 0)
+      if (!unused)
         {
           old->next = self->old_maps;
           self->old_maps = old;
