@@ -80,7 +80,7 @@ vhost_chain_recycle (VhostChain *self)
   self->n_readable = self->n_writable = 0;
   self->first = 0;
   self->first_offset = 0;
-  self->status = NULL;
+  self->n_status = self->status_length = 0;
   self->readable_size = self->writable_size = self->write_offset = 0;
   return given_up;
 }
@@ -440,10 +440,16 @@ vhost_chain_split_status (VhostChain *self)
   last = &self->segments[self->n_readable + self->n_writable - 1];
   last->iov_len--;
   status = (guint8 *) last->iov_base + last->iov_len;
+  self->status_length++;
   if (last->iov_len == 0)
-    self->n_writable--;
+    {
+      /* It keeps its length for the dirty log. */
+      last->iov_len = self->status_length;
+      self->status_length = 0;
+      self->n_writable--;
+      self->n_status++;
+    }
   self->writable_size--;
-  self->status = status;
   return status;
 }
 

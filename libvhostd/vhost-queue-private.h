@@ -190,9 +190,9 @@ void vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_use
                           guint64 log_address);
 /* -1: none (L5). */
 void vhost_queue_take_log_fd (VhostQueue *self, int fd);
-/* The front-end has answered a miss. If the address is still not in the map, the access fails:
- * the ring breaks (I5). */
-void vhost_queue_miss_answered (VhostQueue *self, guint64 iova);
+/* The front-end has answered a miss. If the ring still waits for this access, it fails: the ring
+ * breaks (I5). */
+void vhost_queue_miss_answered (VhostQueue *self, guint64 iova, guint access);
 /* The session is over and requests are still out: forget them, let go of memory as they end, touch
  * no ring. */
 void vhost_queue_abandon (VhostQueue *self);
@@ -225,6 +225,9 @@ void vhost_queue_run_task (VhostTask **slot);
 void vhost_queue_drained (VhostQueue *self);
 /* Something has no translation: ask for it, once. */
 void vhost_queue_ask (VhostQueue *self, guint64 iova, guint access);
+/* The back-end gets what a filter let go, and nothing from the ring; only while the queue does not
+ * accept. TRUE: once more, please. May be the end of @self. */
+gboolean vhost_queue_serve_resumed (VhostQueue *self);
 /* The chain's end, without the ring: it counts in no map any more and goes back to the pool. */
 void vhost_queue_let_go (VhostQueue *self, VhostChain *chain);
 /* vhost_chain_hand_back () on the owner's thread. */

@@ -114,6 +114,7 @@ struct _VhostRing
   guint16 mask;
   guint16 looked_at;      /* the driver's index that is no news: next_available, or behind what a
                              back-end left */
+  guint16 looked_from;    /* next_available at the last look () */
   guint16 seen_available; /* last read value of available->idx */
   guint16 exposed_used;   /* used->idx as the driver sees it */
 

@@ -189,14 +189,18 @@ split_has_available (VhostRing *ring)
 static guint32
 split_look (VhostRing *ring)
 {
+  ring->looked_from = ring->next_available;
   return load16 (&ring->available->index, __ATOMIC_RELAXED);
 }
 
 static void
 split_leave (VhostRing *ring, guint32 looked)
 {
-  /* It may have taken more than was there at the look. */
-  if ((guint16) (looked - ring->next_available) <= ring->size)
+  guint16 taken = (guint16) (ring->next_available - ring->looked_from);
+
+  /* It may have taken more than was there at the look. Otherwise the index is no news, even one
+   * that is not possible: whoever takes a request will see that. */
+  if (taken <= (guint16) (looked - ring->looked_from))
     ring->looked_at = (guint16) looked;
   ring->resubmit_news = FALSE;
 }
