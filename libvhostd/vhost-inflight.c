@@ -302,8 +302,10 @@ vhost_inflight_is_packed (VhostInflight *self)
 gboolean
 vhost_inflight_is_poisoned (VhostInflight *self)
 {
-  /* acquire: partner is the handler's store, before its pages replace ours */
-  return atomic_load_explicit (&self->poisoned, memory_order_acquire);
+  /* Partner: the handler's store, before its pages replace ours. A fence, because the loads that
+   * may have found them come before this one. */
+  atomic_thread_fence (memory_order_acquire);
+  return atomic_load_explicit (&self->poisoned, memory_order_relaxed);
 }
 
 VhostInflightRegion *

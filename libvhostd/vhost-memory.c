@@ -271,9 +271,11 @@ vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo *info, GErro
 gboolean
 vhost_memory_is_poisoned (VhostMemory *self)
 {
+  /* Partner: the SIGBUS handler's store, made before the zero pages appeared. A fence, because the
+   * loads that may have found them come before this one. */
+  atomic_thread_fence (memory_order_acquire);
   for (guint i = 0; i < self->n_unsealed; i++)
-    /* Partner: the SIGBUS handler's store, made before the zero pages appeared. */
-    if (G_UNLIKELY (atomic_load_explicit (&self->unsealed[i]->poisoned, memory_order_acquire)))
+    if (G_UNLIKELY (atomic_load_explicit (&self->unsealed[i]->poisoned, memory_order_relaxed)))
       return TRUE;
   return FALSE;
 }

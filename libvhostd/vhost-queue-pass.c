@@ -62,14 +62,17 @@ check_memory (VhostQueue *self)
 static void
 publish (VhostQueue *self)
 {
+  gboolean wanted = self->ring.ops->publish (&self->ring);
+
   self->dirty = FALSE;
   if (G_UNLIKELY (self->log_marked))
     {
+      vhost_dirty_log_commit (self->log, &self->log_batch); /* the index itself */
       self->log_marked = FALSE;
       if (self->log_fd >= 0)
         vhost_fd_notify (self->log_fd); /* L5 */
     }
-  if (!self->ring.ops->publish (&self->ring))
+  if (!wanted)
     {
       vhost_queue_count (&self->counters.calls_suppressed, 1);
       return;
@@ -332,16 +335,20 @@ mark_written (VhostQueue *self, VhostChain *chain)
   if (chain->map == NULL)
     return; /* it was marked when it was held, and its memory may be gone */
   for (guint i = 0; i < chain->n_writable + chain->n_status; i++)
-    vhost_dirty_log_mark_host (self->log, chain->map->memory, segments[i].iov_base,
-                               segments[i].iov_len);
+    vhost_dirty_log_mark_host (self->log, &self->log_batch, chain->map->memory,
+                               segments[i].iov_base, segments[i].iov_len);
   if (chain->status_length > 0)
     {
       const struct iovec *last = &segments[chain->n_writable - 1];
 
-      vhost_dirty_log_mark_host (self->log, chain->map->memory,
+      vhost_dirty_log_mark_host (self->log, &self->log_batch, chain->map->memory,
                                  (guint8 *) last->iov_base + last->iov_len, chain->status_length);
     }
   self->log_marked = TRUE;
+  /* A packed ring may show a request as soon as it is pushed; a split one commits with its index.
+   */
+  if (self->ring.ops == &vhost_ring_packed_ops || self->unplaced)
+    vhost_dirty_log_commit (self->log, &self->log_batch);
 }
 
 void

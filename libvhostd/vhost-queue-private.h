@@ -144,8 +144,9 @@ struct _VhostQueue
   gboolean miss_asked; /* hooks.miss has been told of miss_iova and miss_access, in this map */
   guint64 miss_iova;
   guint miss_access;
-  VhostDirtyLog *log; /* (owned) (nullable) */
-  int log_fd;         /* (owned) */
+  VhostDirtyLog *log;        /* (owned) (nullable) */
+  VhostDirtyBatch log_batch; /* pages of requests that the driver cannot see yet */
+  int log_fd;                /* (owned) */
   VhostQueueHooks hooks;
   _Atomic (guint64) own_thread; /* of the start */
   gpointer owner;               /* (unowned): for hooks */

@@ -262,8 +262,7 @@ choose_layout (VhostQueue *self, const VhostQueueSetup *setup, GError **error)
     }
   if (packed)
     return &vhost_ring_packed_ops;
-  return setup->big_endian != (G_BYTE_ORDER == G_BIG_ENDIAN) ? &vhost_ring_split_swapped_ops
-                                                             : &vhost_ring_split_ops;
+  return setup->big_endian ? &vhost_ring_split_swapped_ops : &vhost_ring_split_ops;
 }
 
 /* A ring built aside, so that a refused start leaves everything as it was. *@placed FALSE: a part
@@ -331,6 +330,8 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   self->ring = ring;
   self->ring.cache = &self->cache;
   self->ring.segments_left = &self->segments_left;
+  self->ring.log_batch = &self->log_batch;
+  self->log_batch.n = 0;
   self->cache = cache;
   g_free (self->free_chains);
   self->free_chains = g_new (VhostChain *, setup->size);
@@ -614,6 +615,12 @@ vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_used, gu
 {
   VhostDirtyLog *old = g_steal_pointer (&self->log);
 
+  if (old != NULL)
+    {
+      vhost_queue_flush (self);
+      vhost_dirty_log_commit (old, &self->log_batch);
+      self->log_marked = FALSE;
+    }
   self->log = log != NULL ? vhost_dirty_log_ref (log) : NULL;
   self->ring.log = log;
   self->ring.log_used = log_used;

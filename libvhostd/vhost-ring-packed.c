@@ -105,6 +105,7 @@ recover (VhostRing *ring, guint32 base, GError **error)
       return FALSE;
     }
   ring->n_resubmit = ring->n_requests;
+  ring->resubmit_news = ring->n_resubmit > 0;
   return TRUE;
 }
 
@@ -193,7 +194,7 @@ packed_has_available (VhostRing *ring)
   gboolean wrap;
   guint16 slot;
 
-  if (ring->n_resubmit != ring->resubmit_left)
+  if (ring->resubmit_news)
     return TRUE;
   /* As far as look () goes: what no look sees is no news. */
   if (G_UNLIKELY (ring->leaves))
@@ -218,7 +219,7 @@ packed_look (VhostRing *ring)
 static void
 packed_leave (VhostRing *ring, guint32 looked)
 {
-  ring->resubmit_left = ring->n_resubmit;
+  ring->resubmit_news = FALSE;
   /* The first time nothing was counted: it costs one pass that finds nothing new. */
   if (ring->leaves)
     ring->slots_left = looked > ring->slots_taken ? looked - ring->slots_taken : 0;
@@ -285,10 +286,12 @@ take_id (VhostRing *ring, VhostChain *chain, VhostRingWalk *walk, const VhostRin
   ring->in_flight[id] = 1;
   chain->head = id;
   chain->n_slots = (guint16) slots;
-  if (G_UNLIKELY (ring->in_order))
-    vhost_ring_row_add (ring, chain);
-  else if (G_UNLIKELY (ring->inflight != NULL))
-    ring->requests[id].slots = (guint16) slots;
+  if (G_UNLIKELY (ring->remembers))
+    {
+      ring->requests[id].slots = (guint16) slots;
+      if (ring->in_order)
+        vhost_ring_row_add (ring, chain);
+    }
   return VHOST_RING_TAKEN;
 }
 
@@ -324,7 +327,7 @@ pop_again (VhostRing *ring, VhostChain *chain, GError **error)
     {
       ring->requests[request.id].entry = request.head;
       ring->n_resubmit--;
-      ring->resubmit_left = 0;
+      ring->resubmit_news = ring->n_resubmit > 0;
     }
   return result;
 }
@@ -395,8 +398,9 @@ static inline void
 wrote_slot (VhostRing *ring, guint16 slot)
 {
   if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
-    vhost_ring_mark (ring, ring->descriptor_address + VHOST_RING_DESCRIPTOR * (guint64) slot,
-                     &ring->slots[slot], VHOST_RING_DESCRIPTOR);
+    vhost_dirty_log_mark_address (ring->log, NULL, ring->memory,
+                                  ring->descriptor_address + VHOST_RING_DESCRIPTOR * (guint64) slot,
+                                  VHOST_RING_DESCRIPTOR);
 }
 
 static inline void
@@ -409,18 +413,26 @@ store_flags (VhostRing *ring, guint16 slot, guint16 flags)
   wrote_slot (ring, slot);
 }
 
+/* Whether the device wrote to any part of the buffers. The length alone does not say: it ends at
+ * the first gap (V23), and a status byte may lie behind one. */
+static inline gboolean
+has_written (const VhostChain *chain, guint32 length)
+{
+  return length > 0 || (chain->n_status | chain->status_length) != 0 || chain->write_offset > 0;
+}
+
 /* One used descriptor, for one list of @slots slots, or for a batch whose last one is @id and whose
  * @n requests have these @entries in the in-flight area (V24, V28). */
 static inline void
-write_used (VhostRing *ring, guint16 id, guint32 length, guint32 slots, const guint16 *entries,
-            guint n)
+write_used (VhostRing *ring, guint16 id, guint32 length, gboolean written, guint32 slots,
+            const guint16 *entries, guint n)
 {
   guint16 at = ring->next_used;
   struct _VhostPackedDescriptor *slot = &ring->slots[at];
   guint16 flags = ring->used_wrap ? FLAG_AVAILABLE | FLAG_USED : 0;
   guint32 behind = at + slots;
 
-  if (length > 0)
+  if (written)
     flags |= VHOST_RING_WRITE;
   __atomic_store_n (&slot->id, GUINT16_TO_LE (id), __ATOMIC_RELAXED);
   VHOST_INFLIGHT_STEP ();
@@ -459,12 +471,13 @@ packed_push (VhostRing *ring, VhostChain *chain, guint32 length)
   if (G_UNLIKELY (ring->in_order))
     {
       ring->requests[chain->head].length = length;
+      ring->requests[chain->head].written = has_written (chain, length);
       ring->requests[chain->head].done = TRUE;
       return;
     }
   if (G_UNLIKELY (ring->inflight != NULL))
     entry = &ring->requests[chain->head].entry;
-  write_used (ring, chain->head, length, chain->n_slots, entry, 1);
+  write_used (ring, chain->head, length, has_written (chain, length), chain->n_slots, entry, 1);
   ring->in_flight[chain->head] = 0;
 }
 
@@ -489,7 +502,8 @@ push_row (VhostRing *ring)
           if (ring->entries != NULL)
             ring->entries[i] = ring->requests[id].entry;
         }
-      write_used (ring, last, ring->requests[last].length, slots, ring->entries, n);
+      write_used (ring, last, ring->requests[last].length, ring->requests[last].written, slots,
+                  ring->entries, n);
       vhost_ring_row_drop (ring, n);
     }
 }
@@ -561,7 +575,7 @@ store_event (VhostRing *ring, guint32 event)
   /* In one store: the driver reads all 32 bits at once (V36). */
   __atomic_store_n (ring->device_event, GUINT32_TO_LE (event), __ATOMIC_RELAXED);
   VHOST_INFLIGHT_STEP ();
-  vhost_ring_wrote (ring, 0, ring->device_event, sizeof *ring->device_event);
+  vhost_ring_wrote (ring, 0, sizeof *ring->device_event);
 }
 
 static void

@@ -54,6 +54,7 @@ typedef struct
 {
   guint64 writable; /* bytes that the device may write */
   guint32 length;   /* as pushed */
+  gboolean written; /* packed: something was, wherever it lies */
   guint16 slots;    /* packed */
   guint16 entry;    /* packed: of the in-flight area */
   gboolean done;    /* pushed; waits for its turn (V27) */
@@ -76,12 +77,14 @@ struct _VhostRing
   gboolean notify_on_empty;
   VhostInflightRegion *inflight; /* (owned) (nullable) */
   guint n_resubmit;              /* requests that pop () has still to serve again */
-  guint resubmit_left;           /* so many of them are no news: a back-end left them */
+  gboolean resubmit_news;        /* there are some, and the back-end did not leave them */
   guint n_requests;              /* of the in-flight region; the last n_resubmit remain */
 
   /* Writes to the ring itself are marked here (L2, L8, L12, L13). */
-  VhostDirtyLog *log; /* (unowned) (nullable): the queue's */
-  gboolean log_used;  /* VHOST_VRING_F_LOG */
+  VhostDirtyLog *log;         /* (unowned) (nullable): the queue's */
+  VhostDirtyBatch *log_batch; /* (unowned) (nullable): the queue's; committed before expose () and
+                                 publish () show anything */
+  gboolean log_used;          /* VHOST_VRING_F_LOG */
   guint64 log_address;
 
   /* Of the last VHOST_RING_MISS or failed place () */
@@ -132,8 +135,9 @@ struct _VhostRing
   VhostInflightDescriptor *list; /* (owned) (nullable): one list, for the in-flight area */
   guint16 *entries;              /* (owned) (nullable): the area's entries of one batch */
 
-  /* IN_ORDER and, packed, in-flight tracking */
-  VhostRingRequest *requests; /* (owned) (nullable): by head or buffer ID */
+  /* IN_ORDER and in-flight tracking */
+  gboolean remembers;         /* one of them is on */
+  VhostRingRequest *requests; /* (owned) (nullable): by head or ID; split: IN_ORDER alone */
   guint16 *row;               /* (owned) (nullable): heads in the order in which they were taken */
   guint32 row_first;
   guint32 row_length;

@@ -80,7 +80,7 @@ store16 (VhostRing *ring, guint16 *field, guint16 value)
 {
   __atomic_store_n (field, RING16 (value), __ATOMIC_RELAXED);
   VHOST_INFLIGHT_STEP ();
-  vhost_ring_wrote (ring, (guint64) ((guint8 *) field - (guint8 *) ring->used), field, 2);
+  vhost_ring_wrote (ring, (guint64) ((guint8 *) field - (guint8 *) ring->used), 2);
 }
 
 static inline guint16 *
@@ -135,6 +135,7 @@ recover (VhostRing *ring, guint16 used_index, guint16 *available, GError **error
       return FALSE;
     }
   ring->n_resubmit = ring->n_requests;
+  ring->resubmit_news = ring->n_resubmit > 0;
   return TRUE;
 }
 
@@ -182,7 +183,7 @@ static gboolean
 split_has_available (VhostRing *ring)
 {
   return load16 (&ring->available->index, __ATOMIC_RELAXED) != ring->looked_at
-         || ring->n_resubmit != ring->resubmit_left;
+         || ring->resubmit_news;
 }
 
 static guint32
@@ -201,7 +202,7 @@ split_leave (VhostRing *ring, guint32 looked)
    * that is not possible: whoever takes a request will see that. */
   if (taken <= (guint16) (looked - ring->looked_from))
     ring->looked_at = (guint16) looked;
-  ring->resubmit_left = ring->n_resubmit;
+  ring->resubmit_news = FALSE;
 }
 
 /* Follows a chain through the table from @at on (V11 to V17). */
@@ -280,8 +281,6 @@ take_head (VhostRing *ring, VhostChain *chain, VhostRingWalk *walk, guint16 head
   ring->in_flight[head] = 1;
   chain->head = head;
   chain->n_slots = 1;
-  if (G_UNLIKELY (ring->in_order))
-    vhost_ring_row_add (ring, chain);
   return VHOST_RING_TAKEN;
 }
 
@@ -300,7 +299,9 @@ pop_again (VhostRing *ring, VhostChain *chain, GError **error)
   if (result == VHOST_RING_TAKEN)
     {
       ring->n_resubmit--;
-      ring->resubmit_left = 0;
+      ring->resubmit_news = ring->n_resubmit > 0;
+      if (ring->in_order)
+        vhost_ring_row_add (ring, chain);
     }
   return result;
 }
@@ -339,9 +340,21 @@ split_pop (VhostRing *ring, VhostChain *chain, GError **error)
   if (G_UNLIKELY (result != VHOST_RING_TAKEN))
     return result;
   ring->looked_at = ++ring->next_available;
-  if (G_UNLIKELY (ring->inflight != NULL))
-    vhost_inflight_split_take (ring->inflight, head);
+  if (G_UNLIKELY (ring->remembers))
+    {
+      if (ring->inflight != NULL)
+        vhost_inflight_split_take (ring->inflight, head);
+      if (ring->in_order)
+        vhost_ring_row_add (ring, chain);
+    }
   return VHOST_RING_TAKEN;
+}
+
+/* One branch for all that is not the common case: in-flight tracking, a dirty log, IN_ORDER. */
+static inline gboolean
+is_watched (VhostRing *ring)
+{
+  return ((guintptr) ring->inflight | (guintptr) ring->log | (guintptr) ring->row) != 0;
 }
 
 static inline struct _VhostSplitUsedElement *
@@ -365,13 +378,13 @@ give_back (VhostRing *ring, guint16 head)
 }
 
 /* The element of @n heads at the begin of the row, or of @head, where the row is not kept. */
-static void
+G_GNUC_NO_INLINE static void
 push_watched (VhostRing *ring, guint16 head, guint32 length, guint32 n)
 {
   struct _VhostSplitUsedElement *element = write_element (ring, head, length);
 
-  vhost_ring_wrote (ring, (guint64) ((guint8 *) element - (guint8 *) ring->used), element,
-                    sizeof *element);
+  vhost_ring_wrote_entry (ring, (guint64) ((guint8 *) element - (guint8 *) ring->used),
+                          sizeof *element);
   for (guint32 i = 0; i < n; i++)
     {
       guint16 done = ring->in_order ? vhost_ring_row_get (ring, i) : head;
@@ -401,8 +414,7 @@ push_row (VhostRing *ring)
 static void
 split_push (VhostRing *ring, VhostChain *chain, guint32 length)
 {
-  /* One branch for all that is not the common case. */
-  if (G_LIKELY (((guintptr) ring->inflight | (guintptr) ring->log | (guintptr) ring->row) == 0))
+  if (G_LIKELY (!is_watched (ring)))
     {
       write_element (ring, chain->head, length);
       give_back (ring, chain->head);
@@ -416,15 +428,25 @@ split_push (VhostRing *ring, VhostChain *chain, guint32 length)
     push_watched (ring, chain->head, length, 1);
 }
 
-static void
+static inline void
 store_index (VhostRing *ring)
 {
   /* release: elements and buffers come before the index (V42) */
   __atomic_store_n (&ring->used->index, RING16 (ring->next_used), __ATOMIC_RELEASE);
   VHOST_INFLIGHT_STEP ();
+}
+
+/* The same where somebody watches. */
+G_GNUC_NO_INLINE static void
+expose_watched (VhostRing *ring)
+{
+  if (ring->in_order)
+    push_row (ring);
+  vhost_ring_commit_log (ring);
+  store_index (ring);
   /* Before the store, a page could be copied without it and be found clean after it. */
-  vhost_ring_wrote (ring, G_STRUCT_OFFSET (struct _VhostSplitUsed, index), &ring->used->index, 2);
-  if (G_UNLIKELY (ring->inflight != NULL) && ring->exposed_used != ring->next_used)
+  vhost_ring_wrote_entry (ring, G_STRUCT_OFFSET (struct _VhostSplitUsed, index), 2);
+  if (ring->inflight != NULL && ring->exposed_used != ring->next_used)
     vhost_inflight_split_published (ring->inflight, ring->next_used);
   ring->exposed_used = ring->next_used;
 }
@@ -432,25 +454,27 @@ store_index (VhostRing *ring)
 static void
 split_expose (VhostRing *ring)
 {
-  if (G_UNLIKELY (ring->in_order))
-    push_row (ring);
-  store_index (ring);
+  if (G_LIKELY (!is_watched (ring)))
+    store_index (ring);
+  else
+    expose_watched (ring);
 }
 
 static gboolean
 split_publish (VhostRing *ring)
 {
-  guint16 now, old = ring->called_used;
+  guint16 now, old;
   gboolean old_valid;
 
-  if (G_UNLIKELY (ring->in_order))
-    push_row (ring);
+  if (G_UNLIKELY (is_watched (ring)))
+    expose_watched (ring);
   if (ring->n_uncalled == 0)
     return FALSE;
+  store_index (ring);
   now = ring->next_used;
+  old = ring->called_used;
   /* No old index to compare with: the first time, and when the indices have gone round (V31). */
   old_valid = ring->called_valid && ring->n_uncalled <= G_MAXUINT16;
-  store_index (ring);
   ring->called_used = now;
   ring->called_valid = TRUE;
   ring->n_uncalled = 0;

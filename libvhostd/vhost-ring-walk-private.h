@@ -49,7 +49,7 @@ typedef struct
   GError **error;
   VhostRingAt at;
   guint position;
-  VhostRingResult result; /* of a walk that ended early */
+  VhostRingResult result; /* set by a walk that ended early */
   VhostRingCount count;   /* where no loop has it */
 } VhostRingWalk;
 
@@ -62,7 +62,6 @@ vhost_ring_walk_init (VhostRingWalk *walk, VhostRing *ring, VhostChain *chain, G
   walk->error = error;
   walk->at = at;
   walk->position = position;
-  walk->result = VHOST_RING_VIOLATION;
 }
 
 /* All return FALSE, with the walk's result set. */
@@ -133,8 +132,9 @@ vhost_ring_walk_table (VhostRingWalk *walk, guint64 address, guint32 length)
   VhostRing *ring = walk->ring;
   const VhostMemorySlot *slot;
 
-  if (G_UNLIKELY (!ring->indirect || length == 0 || length % VHOST_RING_DESCRIPTOR != 0
-                  || length / VHOST_RING_DESCRIPTOR > ring->max_chain)
+  /* length 0 wraps around in the third one */
+  if (G_UNLIKELY (!ring->indirect || length % VHOST_RING_DESCRIPTOR != 0
+                  || (length - 1) / VHOST_RING_DESCRIPTOR >= ring->max_chain)
       && !vhost_ring_walk_check_table (walk, length))
     return NULL;
   slot = vhost_ring_cached (ring, address, length, VHOST_MEMORY_READ);
@@ -176,15 +176,30 @@ void vhost_ring_prepare (VhostRing *ring, gboolean packed);
 
 /* ---- The dirty log ---- */
 
-/* @address: in the log's own terms; @host: the same place here. */
-void vhost_ring_mark (VhostRing *ring, guint64 address, const void *host, guint32 length);
-
 /* After each store to the used ring or the device event area, @offset bytes into it (L8). */
 static inline void
-vhost_ring_wrote (VhostRing *ring, guint64 offset, const void *host, guint32 length)
+vhost_ring_wrote (VhostRing *ring, guint64 offset, guint64 length)
 {
   if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
-    vhost_ring_mark (ring, ring->log_address + offset, host, length);
+    vhost_dirty_log_mark_address (ring->log, NULL, ring->memory, ring->log_address + offset,
+                                  length);
+}
+
+/* The same of what is not visible yet: with all the rest of its group. */
+static inline void
+vhost_ring_wrote_entry (VhostRing *ring, guint64 offset, guint64 length)
+{
+  if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
+    vhost_dirty_log_mark_address (ring->log, ring->log_batch, ring->memory,
+                                  ring->log_address + offset, length);
+}
+
+/* Before a group becomes visible (L9). */
+static inline void
+vhost_ring_commit_log (VhostRing *ring)
+{
+  if (G_UNLIKELY (ring->log != NULL) && ring->log_batch != NULL)
+    vhost_dirty_log_commit (ring->log, ring->log_batch);
 }
 
 /* ---- IN_ORDER ---- */

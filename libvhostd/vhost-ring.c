@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What both ring layouts share, away from the hot path: places in guest memory, the seldom halves
- * of a walk, marks in the dirty log, the row of IN_ORDER. Must not know where a layout keeps its
+ * of a walk, the row of IN_ORDER. Must not know where a layout keeps its
  * descriptors. */
 #include "config.h"
 
@@ -58,7 +58,9 @@ vhost_ring_prepare (VhostRing *ring, gboolean packed)
   gboolean tracked = packed && ring->inflight != NULL;
 
   memset (ring->in_flight, 0, ring->size);
-  ring->n_resubmit = ring->resubmit_left = ring->n_requests = 0;
+  ring->n_resubmit = ring->n_requests = 0;
+  ring->resubmit_news = FALSE;
+  ring->remembers = ring->in_order || ring->inflight != NULL;
   ring->row_first = ring->row_length = 0;
   ring->called_valid = FALSE;
   ring->n_uncalled = 0;
@@ -324,25 +326,6 @@ vhost_ring_walk_table_slowly (VhostRingWalk *walk, guint64 address, guint32 leng
       done += n;
     }
   return ring->table;
-}
-
-/* ---- The dirty log ---- */
-
-void
-vhost_ring_mark (VhostRing *ring, guint64 address, const void *host, guint32 length)
-{
-  const VhostMemorySlot *slot;
-
-  if (!ring->memory->is_view)
-    {
-      vhost_dirty_log_mark (ring->log, address, length);
-      return;
-    }
-  /* L12: the log's address is an IOVA; where it leads nowhere, what counts is what was written. */
-  slot = vhost_memory_lookup (ring->memory, address);
-  if (slot != NULL && vhost_memory_slot_holds (slot, address, length))
-    host = slot->host + (address - slot->guest_address);
-  vhost_dirty_log_mark_host (ring->log, ring->memory, host, length);
 }
 
 /* ---- IN_ORDER ---- */

@@ -224,6 +224,7 @@ start (void)
     .kick_fd = -1,
     .call_fd = -1,
     .err_fd = -1,
+    .log_fd = -1,
   };
   GError *error = NULL;
 

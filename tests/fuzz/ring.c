@@ -1,10 +1,11 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: a split ring in memory that the input writes, between the passes too. Whatever it
- * says, chains lie inside the shared regions, lists end, and the queue can be stopped and started
- * again.
+/* Fuzz target: a ring in memory that the input writes, between the passes too. Whatever it says,
+ * chains lie inside the shared regions, lists end, and the queue can be stopped and started again,
+ * also from an in-flight area that the input has written.
  *
- * The input: one byte of features and ring size, then records {u8 what, u16 where, u8 n, n bytes}.
+ * The input: one byte that picks the layout and what watches it, one byte of features and ring
+ * size, then records {u8 what, u16 where, u8 n, n bytes}.
  */
 #include "vhost-memory-private.h"
 #include "vhost-queue-private.h"
@@ -18,6 +19,16 @@
 #define SIZE_1 0x4000u
 #define SIZE_2 0x2000u
 #define HELD 16
+#define AREA_ENTRIES 128
+
+/* The first byte. */
+#define PACKED 1u
+#define IN_ORDER 2u
+#define TRACKED 4u
+#define BIG_ENDIAN_RING 8u
+#define LOGGED 16u
+#define ODD_SIZE 32u
+#define ON_EMPTY 64u
 
 typedef struct
 {
@@ -28,6 +39,9 @@ typedef struct
 
 static VhostMemory *memory;
 static guint8 *host[2];
+static VhostDirtyLog *dirty_log;
+static VhostInflight *areas[2];
+static guint8 *area_bytes[2];
 
 int LLVMFuzzerTestOneInput (const guint8 *data, gsize size);
 
@@ -51,6 +65,15 @@ set_up (void)
     }
   memory = vhost_memory_new_take_fds (infos, copies, 2, TRUE, &error);
   g_assert_no_error (error);
+  dirty_log = vhost_dirty_log_new_pending (NULL);
+  for (guint i = 0; i < 2; i++)
+    {
+      areas[i] = vhost_inflight_new (1, AREA_ENTRIES, i == 1, &error);
+      g_assert_no_error (error);
+      area_bytes[i] = mmap (NULL, vhost_inflight_get_size (areas[i]), PROT_READ | PROT_WRITE,
+                            MAP_SHARED, vhost_inflight_get_fd (areas[i]), 0);
+      g_assert_true (area_bytes[i] != MAP_FAILED);
+    }
 }
 
 static void
@@ -120,15 +143,23 @@ run_stopped (VhostTask *task)
 static const VhostQueueHooks hooks = { .process = process, .error = error_hook, .wake = wake };
 
 static gboolean
-start (VhostQueue *queue, guint size, guint features, guint32 base, guint ring_at)
+start (VhostQueue *queue, guint kind, guint size, guint features, guint32 base, guint ring_at)
 {
   VhostQueueSetup setup = {
-    .size = size,
+    .size = kind & ODD_SIZE && size > 1 ? size - 1 : size,
     .base = base,
     .descriptor = BASE_1 + (ring_at & 0x70),
     .available = BASE_1 + 0x1000,
     .used = BASE_1 + 0x2000,
-    .features = G_GUINT64_CONSTANT (1) << 32 | (guint64) (features & 3) << 28,
+    .features = G_GUINT64_CONSTANT (1) << 32 | (guint64) (features & 3) << 28
+                | (guint64) (kind & (PACKED | IN_ORDER)) << 34
+                | (guint64) ((kind & ON_EMPTY) != 0) << 24,
+    .inflight = kind & TRACKED ? areas[kind & PACKED] : NULL,
+    .dirty_log = kind & LOGGED ? dirty_log : NULL,
+    .log_used = (kind & LOGGED) != 0,
+    .log = 0x100000,
+    .log_fd = -1,
+    .big_endian = (kind & BIG_ENDIAN_RING) != 0,
     .kick_fd = -1,
     .call_fd = -1,
     .err_fd = -1,
@@ -150,12 +181,20 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   State state = { .n_held = 0 };
   VhostQueue *queue;
   VhostTask stopped = { .run = run_stopped };
-  guint ring_size, features;
+  guint kind, ring_size, features;
+  guint8 *area;
+  gsize area_size;
 
   if (memory == NULL)
     set_up ();
-  if (size < 2)
+  if (size < 3)
     return 0;
+  kind = *data++;
+  size--;
+  area = area_bytes[kind & PACKED];
+  area_size = vhost_inflight_get_size (areas[kind & PACKED]);
+  if (kind & TRACKED)
+    memset (area, 0, area_size);
   memset (host[0], 0, SIZE_1);
   memset (host[1], 0, SIZE_2);
   ring_size = 1u << (data[0] & 7);
@@ -163,7 +202,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   state.mode = data[0] >> 5;
   queue = vhost_queue_new (0, 32768, 32, &hooks, &state);
   vhost_queue_set_enabled (queue, TRUE);
-  start (queue, ring_size, features, 0, 0);
+  start (queue, kind, ring_size, features, kind & PACKED ? 0x80008000u : 0, 0);
   data++;
   size--;
 
@@ -187,7 +226,12 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
           target = host[0] + 0x2000 + where % 0x410;
           break;
         default:
-          target = where & 1 ? host[1] + where % (SIZE_2 - 256) : host[0] + where % (SIZE_1 - 256);
+          /* The area's header and first entries, or anywhere. */
+          if ((kind & TRACKED) && (where & 0xc000) == 0xc000)
+            target = area + where % 0x100;
+          else
+            target
+                = where & 1 ? host[1] + where % (SIZE_2 - 256) : host[0] + where % (SIZE_1 - 256);
           break;
         }
       memcpy (target, data + 4, n);
@@ -204,7 +248,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
         {
           vhost_queue_stop (queue, FALSE, &stopped);
           complete_all (&state);
-          start (queue, 1u << (where & 7), features,
+          start (queue, kind, 1u << (where & 7), features,
                  where >> 8 & 3 ? vhost_queue_get_base (queue) : where, where);
         }
     }

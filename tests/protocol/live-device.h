@@ -37,7 +37,8 @@ VhostFrontend *live_device_connect (LiveDevice *self);
 VhostFrontend *live_device_connect_queues (LiveDevice *self, guint n, guint size);
 
 /* Every feature of the library that the tests may ask for. */
-#define LIVE_ALL_FEATURES G_MAXUINT64
+/* But for another ring layout and other addresses (bits 33 to 35), which a test asks for. */
+#define LIVE_ALL_FEATURES (~(G_GUINT64_CONSTANT (7) << 33))
 
 /* One echo request on @queue and the check of its answer. */
 void live_device_assert_echo (VhostFrontend *frontend, guint queue, const char *text);

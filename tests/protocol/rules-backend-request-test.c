@@ -552,8 +552,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   raw_log_init ();
 
-  TEST ("B1-a-mapping-is-made-while-the-main-socket-is-served", test_map);
-  TEST ("SH2-only-free-ranges-are-mapped-and-whole-ones-unmapped", test_ranges);
+  TEST ("B1-BACKEND_SHMEM_MAP-waits-while-the-main-socket-is-served", test_map);
+  TEST ("SH2-BACKEND_SHMEM_MAP-takes-free-ranges-and-BACKEND_SHMEM_UNMAP-whole-ones", test_ranges);
   TEST ("SH2-the-front-end-may-refuse", test_refused);
   TEST ("SH3-a-reset-drops-all-mappings", test_reset);
   TEST ("S3-a-request-waits-for-the-first-ring", test_waits_for_ring);
@@ -563,7 +563,7 @@ main (int argc, char **argv)
   TEST ("B-a-wrong-answer-ends-the-channel-only", test_wrong_answers);
   TEST ("B2-requests-end-with-their-channel", test_ends);
   TEST ("B-the-answer-to-a-cancelled-request-is-dropped", test_cancel);
-  TEST ("B-an-object-is-looked-up", test_lookup);
-  TEST ("B-a-host-notifier-is-set-and-removed", test_notifier);
+  TEST ("BACKEND_SHARED_OBJECT_LOOKUP-finds-an-object", test_lookup);
+  TEST ("BACKEND_VRING_HOST_NOTIFIER_MSG-sets-and-removes", test_notifier);
   return g_test_run ();
 }

@@ -424,7 +424,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   raw_log_init ();
 
-  TEST ("B-a-change-is-told", test_change);
+  TEST ("BACKEND_CONFIG_CHANGE_MSG-tells-of-a-change", test_change);
   TEST ("B-a-change-is-not-told-without-the-feature", test_change_not_accepted);
   TEST ("B-a-channel-is-refused-without-its-feature", test_channel_not_accepted);
   TEST ("S3-a-change-waits-for-the-first-ring", test_s3_waits);

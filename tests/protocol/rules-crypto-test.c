@@ -100,9 +100,9 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   raw_log_init ();
 
-  TEST ("CRYPTO-a-session-is-made-and-closed", test_sessions);
-  TEST ("CRYPTO-a-failure-is-a-negative-number", test_failures);
-  TEST ("GPU-a-socket-reaches-the-device", test_display);
-  TEST ("GPU-a-device-without-display-refuses", test_no_display);
+  TEST ("CREATE_CRYPTO_SESSION-makes-what-CLOSE_CRYPTO_SESSION-ends", test_sessions);
+  TEST ("CREATE_CRYPTO_SESSION-fails-with-a-negative-number", test_failures);
+  TEST ("GPU_SET_SOCKET-reaches-the-device", test_display);
+  TEST ("GPU_SET_SOCKET-is-refused-by-a-device-without-display", test_no_display);
   return g_test_run ();
 }

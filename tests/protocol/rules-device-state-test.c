@@ -57,6 +57,7 @@ give_state (Rich *f, gsize size)
 {
   g_bytes_unref (f->data->state);
   f->data->state = g_bytes_new_take (make_state (size), size);
+  rich_sync (f);
 }
 
 static GByteArray *
@@ -179,6 +180,41 @@ test_resumes (void)
   rich_sync (&f);
   g_assert_cmpuint (f.data->n_cancelled, ==, 1);
   g_assert_cmpuint (check (&f), !=, 0);
+  rich_end (&f);
+}
+
+/* What the rings are at comes by messages: the stream is what the device gave, to the byte, and a
+ * device that loads it begins at 0. */
+static void
+test_without_rings (void)
+{
+  Rich f;
+  int fds[2];
+  g_autoptr (GByteArray) got = NULL;
+  g_autofree guint8 *want = make_state (100);
+
+  rich_begin (&f, LIVE_ALL_FEATURES);
+  give_state (&f, 100);
+  rich_start_ring (&f);
+  live_device_assert_echo (f.frontend, 0, "one request");
+  rich_stop_ring (&f);
+  make_channel (fds, FALSE);
+  ASSERT_TAKEN (set_fd (&f, SAVE, 0, fds[1]));
+  close (fds[1]);
+  got = read_all (fds[0]);
+  g_assert_cmpmem (got->data, got->len, want, 100);
+  g_assert_cmpuint (check (&f), ==, 0);
+  rich_end (&f);
+
+  rich_begin (&f, LIVE_ALL_FEATURES);
+  make_channel (fds, FALSE);
+  ASSERT_TAKEN (set_fd (&f, LOAD, 0, fds[0]));
+  close (fds[0]);
+  write_all (fds[1], got->data, got->len);
+  close (fds[1]);
+  g_assert_cmpuint (check (&f), ==, 0);
+  rich_start_ring (&f);
+  live_device_assert_echo (f.frontend, 0, "the first request");
   rich_end (&f);
 }
 
@@ -386,13 +422,15 @@ main (int argc, char **argv)
   raw_log_init ();
 
   TEST ("D1-only-while-suspended", test_only_suspended);
-  TEST_DATA ("D3-D5-state-is-saved-through-a-pipe-after-the-answer", FALSE, save);
-  TEST_DATA ("D3-D5-state-is-saved-through-a-socket-after-the-answer", TRUE, save);
-  TEST_DATA ("D6-state-is-loaded-from-a-pipe-before-the-verdict", FALSE, load);
-  TEST_DATA ("D6-state-is-loaded-from-a-socket-before-the-verdict", TRUE, load);
-  TEST ("D6-failures-show-in-the-verdict", test_failures);
+  TEST_DATA ("D2-D3-D5-SET_DEVICE_STATE_FD-saves-through-a-pipe-after-the-answer", FALSE, save);
+  TEST_DATA ("D2-D3-D5-SET_DEVICE_STATE_FD-saves-through-a-socket-after-the-answer", TRUE, save);
+  TEST_DATA ("D6-CHECK_DEVICE_STATE-waits-for-what-a-pipe-brings", FALSE, load);
+  TEST_DATA ("D6-CHECK_DEVICE_STATE-waits-for-what-a-socket-brings", TRUE, load);
+  TEST ("D6-CHECK_DEVICE_STATE-tells-of-failures", test_failures);
   TEST ("D7-a-ring-start-takes-the-device-back", test_resumes);
-  TEST ("D8-unknown-parameters-are-refused", test_unknown_parameters);
+  TEST ("D10-the-rings-are-no-part-of-the-state", test_without_rings);
+  TEST ("D4-D8-D9-unknown-parameters-are-refused-and-the-descriptor-is-closed",
+        test_unknown_parameters);
   TEST ("D-a-channel-of-the-wrong-kind-is-refused", test_kinds);
   TEST ("D-a-second-transfer-waits-its-turn", test_second);
   TEST_DATA ("D-a-pipe-cut-short-fails", FALSE, cut_short);

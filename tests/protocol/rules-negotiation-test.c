@@ -193,6 +193,17 @@ test_protocol_feature_not_offered (gconstpointer data)
   g_assert_cmpuint (hand_get_u64 (fresh->frontend, MSG_GET_QUEUE_NUM), ==, 2);
 }
 
+/* Its regions have another layout, and are mapped by the grant (bit 17). */
+static void
+test_no_xen (gconstpointer data)
+{
+  g_autoptr (Fresh) fresh = fresh_new (data);
+  guint64 offered = hand_get_u64 (fresh->frontend, MSG_GET_PROTOCOL_FEATURES);
+
+  g_assert_cmphex (offered & RAW_BIT (17), ==, 0);
+  ASSERT_REFUSED (raw_u64 (fresh->frontend, MSG_SET_PROTOCOL_FEATURES, RAW_BIT (17)));
+}
+
 static void
 test_reset_owner (gconstpointer data)
 {
@@ -371,6 +382,7 @@ main (int argc, char **argv)
   RULE ("N2-each-connection-begins-anew", test_owner_again);
   RULE ("N3-feature-that-was-not-offered-is-refused", test_feature_not_offered);
   RULE ("N3-protocol-feature-that-was-not-offered-is-refused", test_protocol_feature_not_offered);
+  RULE ("M4-memory-of-xen-is-not-offered", test_no_xen);
   RULE ("N4-reset-owner-drops-nothing", test_reset_owner);
   RULE ("A1-every-message-with-need-reply-gets-one-answer", test_every_message);
   RULE ("A1-unknown-message-with-need-reply-gets-a-failure", test_unknown_message);

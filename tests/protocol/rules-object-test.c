@@ -217,10 +217,11 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   raw_log_init ();
 
-  TEST ("B3-the-back-end-keeps-a-table-of-its-objects", test_object);
-  TEST ("B3-a-refused-object-is-not-in-the-table", test_refused);
+  TEST ("B3-BACKEND_SHARED_OBJECT_ADD-and-BACKEND_SHARED_OBJECT_REMOVE-change-a-table",
+        test_object);
+  TEST ("B3-GET_SHARED_OBJECT-gives-no-object-that-was-refused", test_refused);
   TEST ("objects-need-their-feature", test_not_accepted);
-  TEST ("SH1-regions-are-told-by-number", test_config);
+  TEST ("SH1-GET_SHMEM_CONFIG-tells-regions-by-number", test_config);
   TEST ("SH-regions-are-whole-pages", test_region_sizes);
   return g_test_run ();
 }

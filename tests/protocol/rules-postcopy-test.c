@@ -358,13 +358,13 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   raw_log_init ();
 
-  TEST ("P1-P4-a-userfaultfd-from-ADVISE-to-END", test_end);
+  TEST ("P1-P4-a-userfaultfd-from-POSTCOPY_ADVISE-to-POSTCOPY_END", test_end);
   g_test_add_data_func ("/rules/P2-P5-SET_MEM_TABLE-answers-with-bases",
                         GUINT_TO_POINTER (MSG_SET_MEM_TABLE), bases);
   g_test_add_data_func ("/rules/P2-P5-ADD_MEM_REG-answers-with-bases",
                         GUINT_TO_POINTER (MSG_ADD_MEM_REG), bases);
   TEST ("P3-the-word-comes-under-any-of-its-names", test_acks);
-  TEST ("P7-LISTEN-registers-what-is-mapped", test_mapped_before);
+  TEST ("P7-POSTCOPY_LISTEN-registers-what-is-mapped", test_mapped_before);
   TEST ("P-a-front-end-that-dies-leaves-no-worker-waiting", test_front_end_dies);
   TEST ("P-not-offered-where-the-daemon-serves-the-rings", test_inline);
   TEST ("P8-nothing-without-the-feature", test_not_accepted);

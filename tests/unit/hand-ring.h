@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A split ring in a memfd, written by hand: the driver of the tests that look into the queue layer.
- * Must not use the library's own driver side, which would hide a mistake that both sides make. */
+/* A split or packed ring in a memfd, written by hand: the driver of the tests that look into the
+ * queue layer. Must not use the library's own driver side, which would hide a mistake that both
+ * sides make. */
 #pragma once
 
 #include "vhost-memory-private.h"
@@ -26,13 +27,29 @@ typedef struct
   guint16 flags, next;
 } HandDesc;
 
+/* A slot of a packed ring. */
+typedef struct
+{
+  guint64 addr;
+  guint32 len;
+  guint16 id, flags;
+} HandSlot;
+
+#define HAND_NEXT 1u
+#define HAND_WRITE 2u
+#define HAND_INDIRECT 4u
+#define HAND_SLOT_AVAIL (1u << 7)
+#define HAND_SLOT_USED (1u << 15)
+
 typedef struct
 {
   VhostMemory *memory;
   guint8 *host; /* the test's own mapping */
   int fd;
   guint size;
-  guint16 avail_idx;
+  guint16 avail_idx; /* packed: the next slot to fill */
+  guint16 used_idx;  /* packed: the next slot to look at */
+  gboolean avail_wrap, used_wrap;
   guint errors;
   char *error_message;
   int error_code;
@@ -67,6 +84,7 @@ hand_ring_init (HandRing *self, guint size)
   g_assert_true (self->host != MAP_FAILED);
   self->memory = hand_map (self->fd, 0x7000000);
   self->size = size;
+  self->avail_wrap = self->used_wrap = TRUE;
 }
 
 static inline void
@@ -117,6 +135,60 @@ hand_used (HandRing *self, guint slot, guint32 *id, guint32 *len)
   *len = ring[2 * (slot % self->size) + 1];
 }
 
+static inline HandSlot *
+hand_slots (HandRing *self)
+{
+  return hand_at (self, HAND_DESC);
+}
+
+/* Makes a list of @n descriptors available, as a driver of a packed ring does: its head last. */
+static inline void
+hand_offer_list (HandRing *self, const HandSlot *list, guint n)
+{
+  HandSlot *head = &hand_slots (self)[self->avail_idx];
+  guint16 head_flags = 0;
+
+  for (guint i = 0; i < n; i++)
+    {
+      HandSlot *slot = &hand_slots (self)[self->avail_idx];
+      guint16 flags = list[i].flags | (self->avail_wrap ? HAND_SLOT_AVAIL : HAND_SLOT_USED);
+
+      slot->addr = list[i].addr;
+      slot->len = list[i].len;
+      slot->id = list[i].id;
+      if (i == 0)
+        head_flags = flags;
+      else
+        slot->flags = flags;
+      if (++self->avail_idx == self->size)
+        {
+          self->avail_idx = 0;
+          self->avail_wrap = !self->avail_wrap;
+        }
+    }
+  __atomic_store_n (&head->flags, head_flags, __ATOMIC_RELEASE);
+}
+
+/* The next used descriptor, of a list of @slots; FALSE: there is none. */
+static inline gboolean
+hand_take_used (HandRing *self, guint slots, HandSlot *used)
+{
+  HandSlot *slot = &hand_slots (self)[self->used_idx];
+  guint16 flags = __atomic_load_n (&slot->flags, __ATOMIC_ACQUIRE);
+
+  if (((flags & HAND_SLOT_AVAIL) != 0) != self->used_wrap
+      || ((flags & HAND_SLOT_USED) != 0) != self->used_wrap)
+    return FALSE;
+  *used = *slot;
+  self->used_idx += slots;
+  if (self->used_idx >= self->size)
+    {
+      self->used_idx -= self->size;
+      self->used_wrap = !self->used_wrap;
+    }
+  return TRUE;
+}
+
 static inline VhostQueueSetup
 hand_setup (HandRing *self)
 {
@@ -129,6 +201,7 @@ hand_setup (HandRing *self)
     .kick_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC),
     .call_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC),
     .err_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC),
+    .log_fd = -1,
   };
 }
 

@@ -693,7 +693,7 @@ main (int argc, char **argv)
   PACKED ("V7-packed-base-must-be-in-the-ring", packed_base_must_be_in_the_ring);
   PACKED ("IF7-packed-take-copies-the-list", packed_take_copies_the_list);
   PACKED ("IF9-packed-half-taken-list-is-undone", packed_half_taken_list_is_undone);
-  PACKED ("IF9-packed-unpublished-is-rolled-back", packed_unpublished_is_rolled_back);
+  PACKED ("IF9-IF10-packed-unpublished-is-rolled-back", packed_unpublished_is_rolled_back);
   PACKED ("IF9-packed-published-is-kept-though-only-the-wrap-differs", packed_published_is_kept);
   PACKED ("IF9-packed-only-the-last-step-missing", packed_only_the_last_step_missing);
   PACKED ("IF8-packed-batch-is-one-used-descriptor", packed_batch_is_one_used_descriptor);

@@ -600,7 +600,7 @@ an_answer_that_waits_for_its_ring_holds_no_map (Fixture *f, gconstpointer data)
 {
   VhostMemory *whole[] = { make_view (f, TRUE), make_view (f, TRUE) };
   VhostMemory *part[] = { make_view (f, FALSE), make_view (f, FALSE) };
-  VhostDirtyLog *log = vhost_dirty_log_new_pending ();
+  VhostDirtyLog *log = vhost_dirty_log_new_pending (NULL);
   Note released = { .task.run = note_run };
 
   vhost_queue_set_memory (f->queue, whole[0], NULL);

@@ -168,12 +168,13 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   ADD ("is-offered-on-demand-only", set_up, test_offered_on_demand);
-  g_test_add ("/session-inband/closes-without-reply-ack", Fixture, NULL, set_up,
+  g_test_add ("/session-inband/E1-closes-without-reply-ack", Fixture, NULL, set_up,
               test_needs_the_way_back, tear_down);
-  g_test_add ("/session-inband/closes-without-backend-req", Fixture, "without-channel", set_up,
+  g_test_add ("/session-inband/E1-closes-without-backend-req", Fixture, "without-channel", set_up,
               test_needs_the_way_back, tear_down);
-  ADD ("kicks-and-calls-are-messages", set_up, test_kicks_and_calls);
-  ADD ("descriptors-and-polling-are-preferred", set_up, test_descriptors_are_preferred);
-  ADD ("errors-are-messages", set_up, test_errors);
+  ADD ("R4-R7-VRING_KICK-starts-and-kicks-and-BACKEND_VRING_CALL-calls", set_up,
+       test_kicks_and_calls);
+  ADD ("R15-R16-V40-descriptors-and-polling-are-preferred", set_up, test_descriptors_are_preferred);
+  ADD ("V47-BACKEND_VRING_ERR-tells-of-a-broken-ring", set_up, test_errors);
   return g_test_run ();
 }

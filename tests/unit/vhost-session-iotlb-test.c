@@ -282,7 +282,7 @@ main (int argc, char **argv)
   ADD ("is-refused-without-its-feature", set_up, test_needs_the_feature);
   ADD ("serves-what-was-translated-before", set_up, test_serves_what_was_translated_before);
   ADD ("refuses-entries-that-cannot-be", set_up, test_refuses_bad_entries);
-  ADD ("asks-once-for-what-is-missing-and-goes-on", set_up, test_asks_and_goes_on);
+  ADD ("I3-BACKEND_IOTLB_MSG-asks-once-for-what-is-missing", set_up, test_asks_and_goes_on);
   ADD ("asks-for-the-ring-itself", set_up, test_asks_for_the_ring_itself);
   ADD ("what-does-not-exist-breaks-the-ring", set_up, test_what_does_not_exist_breaks_the_ring);
   ADD ("an-old-answer-is-none-to-a-new-question", set_up,

@@ -86,7 +86,9 @@ test_own_replies_are_those_of_the_text (void)
 static void
 test_offers_what_is_implemented (void)
 {
-  const guint implemented[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44 };
+  const guint implemented[]
+      = { 1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+          23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44 };
   guint n = 0;
   for (guint i = 1; i < VHOST_WIRE_N_REQUESTS; i++)
     if (!vhost_wire_lookup (i)->unsupported)

@@ -16,6 +16,7 @@ static const struct
   int (*run) (int argc, char **argv);
 } verbs[] = {
   { "bench", "loads, measures and verifies a disk", vhostctl_bench },
+  { "conform", "checks a back-end against the rules of the protocol", vhostctl_conform },
   { "probe", "shows what a back-end offers", vhostctl_probe },
 };
 

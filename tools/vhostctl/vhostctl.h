@@ -9,6 +9,7 @@
 
 /* A verb gets its own arguments, argv[0] being its name; returns the exit status. */
 int vhostctl_bench (int argc, char **argv);
+int vhostctl_conform (int argc, char **argv);
 int vhostctl_probe (int argc, char **argv);
 
 /* "vhostctl VERB: text" on stderr. */

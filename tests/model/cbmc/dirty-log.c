@@ -1,0 +1,71 @@
+/* SPDX-FileCopyrightText: The libvhostd authors */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The dirty log's bitmap: the bits of a range's pages are set, and no other bit, and no byte
+ * outside of the log is touched, whatever the range. */
+#define GOALS 3
+
+#include "harness.h"
+
+#include "vhost-dirty-log.c"
+
+#define MOST 24u
+#define BEFORE 8u
+
+/* There is a bitmap here, so nothing is kept for later. */
+void
+vhost_page_set_add (VhostPageSet *self, guint64 first, guint64 last)
+{
+  (void) self, (void) first, (void) last;
+  PROVE (FALSE);
+}
+
+static void
+harness (void)
+{
+  static guint8 *all;
+  VhostDirtyLog log = { 0 };
+  guint8 before[BEFORE + MOST];
+  guint64 address, length, size;
+  gboolean covered = TRUE;
+
+  if (all == NULL)
+    all = harness_guarded (BEFORE + MOST);
+  size = 1 + nondet_uint8 () % MOST;
+  log.bits = all + BEFORE + MOST - size;
+  log.size = size;
+  for (guint i = 0; i < BEFORE + MOST; i++)
+    all[i] = before[i] = nondet_uint8 () % 4 == 0 ? nondet_uint8 () : 0;
+#ifdef __CPROVER__
+  address = nondet_uint64 ();
+  length = nondet_uint64 ();
+#else
+  address = nondet_uint8 () % 8 ? nondet_uint64 () % (size * 8 * VHOST_DIRTY_LOG_PAGE + 8192)
+                                : any_address (size * 8 * VHOST_DIRTY_LOG_PAGE);
+  length = nondet_uint8 () % 8
+               ? nondet_uint64 () % (MOST * 8 * VHOST_DIRTY_LOG_PAGE) >> nondet_uint8 () % 24
+               : any_length ();
+#endif
+
+  vhost_dirty_log_mark (&log, address, length);
+
+  for (guint i = 0; i < BEFORE + MOST - size; i++)
+    PROVE (all[i] == before[i]);
+  for (guint page = 0; page < size * 8; page++)
+    {
+      unsigned __int128 first = (guint64) page * VHOST_DIRTY_LOG_PAGE;
+      gboolean was = (before[BEFORE + MOST - size + page / 8] >> page % 8) & 1;
+      gboolean is = (log.bits[page / 8] >> page % 8) & 1;
+      gboolean meets = length > 0 && first < (unsigned __int128) address + length
+                       && first + VHOST_DIRTY_LOG_PAGE > address;
+
+      PROVE (is == (was || meets));
+      if (meets)
+        REACHED (0);
+    }
+  if (length > 0
+      && (unsigned __int128) address + length > (unsigned __int128) size * 8 * VHOST_DIRTY_LOG_PAGE)
+    covered = FALSE;
+  /* A range that wraps around is marked to the last address there is, and not covered. */
+  PROVE (vhost_dirty_log_covers (&log, address, length) == covered);
+  REACHED (covered ? 1 : 2);
+}
