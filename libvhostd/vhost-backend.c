@@ -252,7 +252,7 @@ vhost_backend_class_init (VhostBackendClass *klass)
    * VhostBackend:num-queues:
    *
    * How many queues the device has, at most as many as its class allows
-   * ([func@BackendClass.set_device]). A larger number is refused when the daemon starts.
+   * ([method@BackendClass.set_device]). A larger number is refused when the daemon starts.
    *
    * Since: 0.1
    */
@@ -619,7 +619,7 @@ vhost_backend_new_simple (const char *device, guint virtio_id, guint num_queues)
  * vhost_backend_get_device_name:
  * @self: a back-end
  *
- * Gets the device type: what [func@BackendClass.set_device] said, else the name of the class.
+ * Gets the device type: what [method@BackendClass.set_device] said, else the name of the class.
  *
  * Thread: any.
  *

@@ -563,8 +563,9 @@ vhost_chain_complete (VhostChain *self, gsize written)
  * again, by this back-end or by another one, when the ring starts the next time.
  *
  * This is for a back-end that parks requests, from [vfunc@Backend.queue_stopping] on. It works
- * where the front-end tracks requests in flight and has agreed that a stop may leave some (protocol
- * feature bit 20); otherwise nothing happens and the request must be completed.
+ * where the front-end tracks requests in flight and either has agreed that a stop may leave some
+ * (protocol feature bit 20) or has gone; otherwise nothing happens and the request must be
+ * completed.
  *
  * The device must have no I/O under way for the request any more: whoever serves it next would
  * write to the same places at the same time.

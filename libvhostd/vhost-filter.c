@@ -26,8 +26,8 @@
  *
  * A filter is a class with one or both of #VhostFilterClass.popped and #VhostFilterClass.completed,
  * which may call [method@Filter.hold] or [method@Filter.end], and with properties, which are
- * options of programs where [func@FilterClass.set_name] has given it a name. Properties are set on
- * the control thread and read on workers.
+ * options of programs where [method@FilterClass.set_name] has given it a name. Properties are set
+ * on the control thread and read on workers.
  *
  * Since: 0.1
  */
