@@ -148,6 +148,16 @@ stop (VhostBackendChannel *self, const char *reason)
     }
 }
 
+/* As stop (), and the other end sees it: a front-end that waits for requests here must not wait for
+ * ever. Not when the channel is only replaced, which may be by the same socket. */
+static void
+give_up (VhostBackendChannel *self, const char *reason)
+{
+  if (self->source != NULL)
+    (void) shutdown (vhost_channel_get_fd (self->channel), SHUT_RDWR);
+  stop (self, reason);
+}
+
 /* ---- Output ---- */
 
 static gboolean
@@ -273,11 +283,11 @@ read_answer (VhostBackendChannel *self)
           vhost_fd_clear (&fd);
         }
       if (!good)
-        stop (self, "the front-end answered what was not asked");
+        give_up (self, "the front-end answered what was not asked");
       return good;
     case VHOST_CHANNEL_CLOSED:
     case VHOST_CHANNEL_ERROR:
-      stop (self, error != NULL ? error->message : "the front-end closed it");
+      give_up (self, error != NULL ? error->message : "the front-end closed it");
       return FALSE;
     case VHOST_CHANNEL_AGAIN:
     default:

@@ -98,7 +98,7 @@ vhost_memory_holds (VhostMemory *self, guint64 address, guint64 length, guint ac
                     guint64 *missing)
 {
   const VhostMemorySlot *slot = vhost_memory_lookup (self, address);
-  const VhostMemorySlot *end = self->slots + self->n_slots;
+  const VhostMemorySlot *end = slot != NULL ? self->slots + self->n_slots : NULL;
   guint64 at = address;
   guint64 left = length;
 

@@ -361,10 +361,8 @@ get_socket_name (int fd, gboolean peer, struct sockaddr_un *name, socklen_t *len
          && *length > sizeof name->sun_family && *length <= sizeof *name;
 }
 
-/* Whether @fd is the front-end's end of a connection to us, this one or another. Kept here, it
- * would never hang up, and the session would outlive the front-end for ever. */
-static gboolean
-leads_to_us (VhostSession *self, int fd)
+gboolean
+vhost_session_check_socket (VhostSession *self, int fd, GError **error)
 {
   for (guint i = 0; i < 2; i++)
     {
@@ -375,22 +373,22 @@ leads_to_us (VhostSession *self, int fd)
       if (get_socket_name (vhost_channel_get_fd (self->channel), i == 0, &ours, &our_length)
           && get_socket_name (fd, i == 1, &theirs, &their_length) && our_length == their_length
           && memcmp (&ours, &theirs, our_length) == 0)
-        return TRUE;
+        {
+          g_set_error_literal (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                               "the socket that came with it is an end of a connection to this "
+                               "program itself; a pair of sockets is needed");
+          return FALSE;
+        }
     }
-  return FALSE;
+  return TRUE;
 }
 
 VHOST_SESSION_HANDLER (set_backend_req_fd)
 {
   VhostBackendChannel *channel;
 
-  if (leads_to_us (self, message->fds[0]))
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "the socket for the back-end's requests is an end of this connection itself; a "
-                   "pair of sockets is needed");
-      return VHOST_SESSION_REFUSED;
-    }
+  if (!vhost_session_check_socket (self, message->fds[0], error))
+    return VHOST_SESSION_REFUSED;
   channel = vhost_backend_channel_new_take_fd (
       vhost_message_steal_fd (message, 0),
       vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_REPLY_ACK), self->context, error);

@@ -94,6 +94,8 @@ VHOST_SESSION_HANDLER (gpu_set_socket)
                    vhost_fd_kind_to_string (kind));
       return VHOST_SESSION_REFUSED;
     }
+  if (!vhost_session_check_socket (self, message->fds[0], error))
+    return VHOST_SESSION_REFUSED;
   return vhost_backend_set_gpu_socket_take_fd (self->backend, vhost_message_steal_fd (message, 0),
                                                error)
              ? VHOST_SESSION_DONE

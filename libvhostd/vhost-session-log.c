@@ -158,8 +158,9 @@ finish_log_base (VhostSession *self)
   if (self->former_log != NULL)
     vhost_dirty_log_merge (self->log, self->former_log);
   g_clear_pointer (&self->former_log, vhost_dirty_log_unref);
+  /* A log that was cut short has lost pages: the migration must not rely on it. */
   if (vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_LOG_SHMFD))
-    vhost_session_reply_u64 (self, 0);
+    vhost_session_reply_u64 (self, vhost_dirty_log_is_poisoned (self->log) ? 1 : 0);
 }
 
 /* Thread: control. */

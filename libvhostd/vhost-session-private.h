@@ -365,6 +365,9 @@ guint64 vhost_session_get_offered_features (VhostSession *self);
 /* Sends CONFIG_CHANGE now or when the first ring starts (S3). */
 void vhost_session_announce_config (VhostSession *self);
 void vhost_session_flush_config (VhostSession *self);
+/* FALSE: @fd is the front-end's end of a connection to us, this one or another. Kept here, it would
+ * never hang up, and the session would outlive the front-end for ever. */
+gboolean vhost_session_check_socket (VhostSession *self, int fd, GError **error);
 VHOST_SESSION_HANDLER (get_features);
 VHOST_SESSION_HANDLER (set_features);
 VHOST_SESSION_HANDLER (get_protocol_features);

@@ -128,7 +128,8 @@ VHOST_SESSION_HANDLER (set_device_state_fd)
   VhostSessionTransfer *transfer;
   gpointer stream;
 
-  if (!check_transfer (self, &parameters, error))
+  if (!check_transfer (self, &parameters, error)
+      || !vhost_session_check_socket (self, message->fds[0], error))
     return VHOST_SESSION_REFUSED;
   stream
       = save

@@ -7,7 +7,9 @@
  * GIO's own streams over descriptors believe a poll () that says "ready", and block when another
  * holder of the same pipe was faster or has made it blocking again. Here sockets are used with
  * MSG_DONTWAIT, and pipes by an open file description of our own, which no other process can switch
- * to blocking. Synchronous calls fail with G_IO_ERROR_WOULD_BLOCK instead of waiting. */
+ * to blocking. A pipe that another user has made cannot be opened: there the bytes go through a
+ * pipe of our own, from one to the other by splice (), which can be told not to wait. Synchronous
+ * calls fail with G_IO_ERROR_WOULD_BLOCK instead of waiting. */
 #include "config.h"
 
 #include "vhost-state-stream-private.h"
@@ -28,6 +30,7 @@ typedef struct
 {
   int fd; /* (owned): -1 once closed */
   gboolean is_socket;
+  int through[2]; /* (owned): a pipe of our own, always empty between two calls; -1: not needed */
 } Channel;
 
 /* ---- The descriptor ---- */
@@ -61,11 +64,26 @@ channel_open (Channel *self, int fd, int access, GError **error)
   path = g_strdup_printf ("/proc/self/fd/%d", fd);
   own = open (path, access | O_NONBLOCK | O_CLOEXEC);
   if (own < 0)
-    /* Not ours to open (another user's), or no /proc: then the one that we have. */
-    return vhost_fd_set_nonblocking (fd, error);
+    {
+      /* Not ours to open (another user's), or no /proc. */
+      if (pipe2 (self->through, O_CLOEXEC | O_NONBLOCK) == 0)
+        return TRUE;
+      self->through[0] = self->through[1] = -1;
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
+                   "cannot make a pipe for the device's state: %s", g_strerror (errno));
+      return FALSE;
+    }
   vhost_fd_clear (&self->fd);
   self->fd = own;
   return TRUE;
+}
+
+static void
+channel_clear (Channel *self)
+{
+  vhost_fd_clear (&self->fd);
+  vhost_fd_clear (&self->through[0]);
+  vhost_fd_clear (&self->through[1]);
 }
 
 static gboolean
@@ -92,9 +110,42 @@ channel_result (gssize n, const char *action, GError **error)
   return -1;
 }
 
+/* Into our own pipe, and on as far as the other one has room. The rest is taken back. */
+static gssize
+write_through (Channel *self, const void *buffer, gsize count)
+{
+  gssize n = write (self->through[1], buffer, count);
+  gssize moved;
+  int errsv;
+
+  if (n <= 0)
+    return n;
+  moved = splice (self->through[0], NULL, self->fd, NULL, (gsize) n, SPLICE_F_NONBLOCK);
+  errsv = errno;
+  for (gssize left = n - MAX (moved, 0); left > 0;)
+    {
+      guint8 sink[4096];
+      gssize got = read (self->through[0], sink, MIN ((gsize) left, sizeof sink));
+
+      if (got <= 0)
+        break;
+      left -= got;
+    }
+  errno = errsv;
+  return moved;
+}
+
+static gssize
+read_through (Channel *self, void *buffer, gsize count)
+{
+  gssize n = splice (self->fd, NULL, self->through[1], NULL, count, SPLICE_F_NONBLOCK);
+
+  return n > 0 ? read (self->through[0], buffer, (gsize) n) : n;
+}
+
 /* A pipe whose other end is closed raises a signal that would end the program. */
 static gssize
-write_quietly (int fd, const void *buffer, gsize count)
+write_quietly (Channel *self, const void *buffer, gsize count)
 {
   const struct timespec at_once = { 0 };
   sigset_t pipe_only, before, pending;
@@ -106,7 +157,7 @@ write_quietly (int fd, const void *buffer, gsize count)
   sigaddset (&pipe_only, SIGPIPE);
   was_pending = sigpending (&pending) == 0 && sigismember (&pending, SIGPIPE) == 1;
   pthread_sigmask (SIG_BLOCK, &pipe_only, &before);
-  n = write (fd, buffer, count);
+  n = self->through[1] >= 0 ? write_through (self, buffer, count) : write (self->fd, buffer, count);
   errsv = errno;
   if (n < 0 && errsv == EPIPE && !was_pending)
     while (sigtimedwait (&pipe_only, NULL, &at_once) < 0 && errno == EINTR)
@@ -120,7 +171,7 @@ static gssize
 channel_write (Channel *self, const void *buffer, gsize count, GError **error)
 {
   gssize n = self->is_socket ? send (self->fd, buffer, count, MSG_DONTWAIT | MSG_NOSIGNAL)
-                             : write_quietly (self->fd, buffer, count);
+                             : write_quietly (self, buffer, count);
 
   return channel_result (n, "write to", error);
 }
@@ -128,8 +179,9 @@ channel_write (Channel *self, const void *buffer, gsize count, GError **error)
 static gssize
 channel_read (Channel *self, void *buffer, gsize count, GError **error)
 {
-  gssize n = self->is_socket ? recv (self->fd, buffer, count, MSG_DONTWAIT)
-                             : read (self->fd, buffer, count);
+  gssize n = self->is_socket         ? recv (self->fd, buffer, count, MSG_DONTWAIT)
+             : self->through[1] >= 0 ? read_through (self, buffer, count)
+                                     : read (self->fd, buffer, count);
 
   return channel_result (n, "read from", error);
 }
@@ -196,14 +248,14 @@ vhost_state_output_write (GOutputStream *stream, const void *buffer, gsize count
 static gboolean
 vhost_state_output_close (GOutputStream *stream, GCancellable *cancellable, GError **error)
 {
-  vhost_fd_clear (&VHOST_STATE_OUTPUT (stream)->channel.fd);
+  channel_clear (&VHOST_STATE_OUTPUT (stream)->channel);
   return TRUE;
 }
 
 static void
 vhost_state_output_finalize (GObject *object)
 {
-  vhost_fd_clear (&VHOST_STATE_OUTPUT (object)->channel.fd);
+  channel_clear (&VHOST_STATE_OUTPUT (object)->channel);
   G_OBJECT_CLASS (vhost_state_output_parent_class)->finalize (object);
 }
 
@@ -218,7 +270,7 @@ vhost_state_output_class_init (VhostStateOutputClass *klass)
 static void
 vhost_state_output_init (VhostStateOutput *self)
 {
-  self->channel.fd = -1;
+  self->channel = (Channel){ .fd = -1, .through = { -1, -1 } };
 }
 
 GOutputStream *
@@ -283,14 +335,14 @@ vhost_state_input_read (GInputStream *stream, void *buffer, gsize count, GCancel
 static gboolean
 vhost_state_input_close (GInputStream *stream, GCancellable *cancellable, GError **error)
 {
-  vhost_fd_clear (&VHOST_STATE_INPUT (stream)->channel.fd);
+  channel_clear (&VHOST_STATE_INPUT (stream)->channel);
   return TRUE;
 }
 
 static void
 vhost_state_input_finalize (GObject *object)
 {
-  vhost_fd_clear (&VHOST_STATE_INPUT (object)->channel.fd);
+  channel_clear (&VHOST_STATE_INPUT (object)->channel);
   G_OBJECT_CLASS (vhost_state_input_parent_class)->finalize (object);
 }
 
@@ -305,7 +357,7 @@ vhost_state_input_class_init (VhostStateInputClass *klass)
 static void
 vhost_state_input_init (VhostStateInput *self)
 {
-  self->channel.fd = -1;
+  self->channel = (Channel){ .fd = -1, .through = { -1, -1 } };
 }
 
 GInputStream *

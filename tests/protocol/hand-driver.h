@@ -57,7 +57,7 @@ typedef struct
   guint8 *data;
   int kick_fd, call_fd, err_fd; /* (owned) */
   guint16 available_index;
-  guint16 base;
+  guint32 base; /* as its message says it */
   guint64 calls, errors;
 } HandRing;
 

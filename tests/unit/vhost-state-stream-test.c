@@ -11,6 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Who takes the channel, when it is not us. */
+static uid_t opens_as;
+
 /* @data: a socket, not a pipe. fds[0] is for reading. */
 static void
 make_channel (int fds[2], gconstpointer data)
@@ -31,7 +34,9 @@ test_output (gconstpointer data)
   int fds[2];
 
   make_channel (fds, data);
+  g_assert_cmpint (seteuid (opens_as != 0 ? opens_as : geteuid ()), ==, 0);
   stream = vhost_state_output_new_take_fd (dup (fds[1]), &error);
+  g_assert_cmpint (seteuid (getuid ()), ==, 0);
   g_assert_no_error (error);
   /* The other holder of the same pipe makes it blocking. */
   fcntl (fds[1], F_SETFL, fcntl (fds[1], F_GETFL) & ~O_NONBLOCK);
@@ -57,7 +62,9 @@ test_input (gconstpointer data)
   int fds[2];
 
   make_channel (fds, data);
+  g_assert_cmpint (seteuid (opens_as != 0 ? opens_as : geteuid ()), ==, 0);
   stream = vhost_state_input_new_take_fd (dup (fds[0]), &error);
+  g_assert_cmpint (seteuid (getuid ()), ==, 0);
   g_assert_no_error (error);
   fcntl (fds[0], F_SETFL, fcntl (fds[0], F_GETFL) & ~O_NONBLOCK);
   g_assert_cmpint (g_input_stream_read (stream, &byte, 1, NULL, &error), ==, -1);
@@ -113,6 +120,25 @@ test_kinds (void)
   g_test_add_data_func ("/state-stream/pipe/" name, NULL, function);                               \
   g_test_add_data_func ("/state-stream/socket/" name, "socket", function)
 
+/* A pipe of another user cannot be opened anew. */
+static void
+test_foreign (gconstpointer data)
+{
+  const uid_t nobody = 65534;
+
+  if (geteuid () != 0)
+    {
+      g_test_skip ("only root can be someone else");
+      return;
+    }
+  opens_as = nobody;
+  if (data != NULL)
+    test_output (NULL);
+  else
+    test_input (NULL);
+  opens_as = 0;
+}
+
 int
 main (int argc, char **argv)
 {
@@ -120,6 +146,8 @@ main (int argc, char **argv)
   BOTH ("writes-until-it-is-full", test_output);
   BOTH ("reads-until-it-is-empty", test_input);
   BOTH ("closes-at-once", test_closes);
+  g_test_add_data_func ("/state-stream/writes-to-a-pipe-of-another-user", "out", test_foreign);
+  g_test_add_data_func ("/state-stream/reads-from-a-pipe-of-another-user", NULL, test_foreign);
   g_test_add_func ("/state-stream/takes-pipes-and-stream-sockets-only", test_kinds);
   return g_test_run ();
 }
