@@ -4,7 +4,22 @@
  * for what the device has. */
 #include "rich-device.h"
 
-#define TEST_DEVICE_FILL_CLASS rich_fill_class
+#define NET_F_MTU 3
+
+static guint64
+get_features (VhostBackend *backend)
+{
+  return 1 << NET_F_MTU;
+}
+
+static void
+fill_class (VhostBackendClass *klass)
+{
+  rich_fill_class (klass);
+  klass->get_features = get_features;
+}
+
+#define TEST_DEVICE_FILL_CLASS fill_class
 
 #include "session-peer.h"
 
@@ -17,6 +32,7 @@ accept_all (Fixture *f)
 {
   rich_clear ();
   g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES, NET_AND_CRYPTO), ==, 0);
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, FEATURES | 1 << NET_F_MTU), ==, 0);
 }
 
 static guint64
