@@ -98,9 +98,9 @@ answer (int channel, guint32 request, guint64 value)
   {
     VhostWireHeader header;
     guint64 value;
-  } reply = { { request, 5, 8 }, value };
+  } __attribute__ ((packed)) reply = { { request, 5, 8 }, value };
 
-  g_assert_cmpint (write (channel, &reply, 20), ==, 20);
+  g_assert_cmpint (write (channel, &reply, sizeof reply), ==, 20);
 }
 
 /* -1: nothing. */
