@@ -33,7 +33,7 @@ answer (int channel, guint request)
   {
     VhostWireHeader header;
     guint64 value;
-  } reply = { { request, 5, 8 }, 0 };
+  } __attribute__ ((packed)) reply = { { request, 5, 8 }, 0 };
 
   g_assert_cmpint (write (channel, &reply, 20), ==, 20);
 }

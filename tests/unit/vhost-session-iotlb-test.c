@@ -45,7 +45,7 @@ answer (int channel)
   {
     VhostWireHeader header;
     guint64 value;
-  } reply = { { VHOST_WIRE_BACKEND_IOTLB_MSG, 5, 8 }, 0 };
+  } __attribute__ ((packed)) reply = { { VHOST_WIRE_BACKEND_IOTLB_MSG, 5, 8 }, 0 };
 
   g_assert_cmpint (write (channel, &reply, 20), ==, 20);
 }
