@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Calls that only some kinds of device know: network, crypto, display. Must not call a function
- * that the class does not have; the session asks before it offers. */
+ * that the class does not have; the session asks before it offers. What there is says the device
+ * behind all filters, the call goes through them. */
 #include "config.h"
 
 #include "vhost-backend.h"
@@ -14,6 +15,12 @@
 #define MTU_MIN 68
 #define MTU_MAX 65535
 
+static VhostBackendClass *
+get_device_class (VhostBackend *self)
+{
+  return VHOST_BACKEND_GET_CLASS (vhost_backend_get_device (self));
+}
+
 static gboolean
 refuse_missing (VhostBackend *self, const char *what, GError **error)
 {
@@ -25,7 +32,7 @@ refuse_missing (VhostBackend *self, const char *what, GError **error)
 gboolean
 vhost_backend_has_announce (VhostBackend *self)
 {
-  return VHOST_BACKEND_GET_CLASS (self)->announce != NULL;
+  return get_device_class (self)->announce != NULL;
 }
 
 gboolean
@@ -35,7 +42,7 @@ vhost_backend_announce (VhostBackend *self, const guint8 mac[6], GError **error)
   g_autoptr (GBytes) bytes = NULL;
   GError *local_error = NULL;
 
-  if (klass->announce == NULL)
+  if (!vhost_backend_has_announce (self))
     return refuse_missing (self, "SEND_RARP", error);
   bytes = g_bytes_new (mac, 6);
   if (klass->announce (self, bytes, &local_error) && local_error == NULL)
@@ -47,7 +54,7 @@ vhost_backend_announce (VhostBackend *self, const guint8 mac[6], GError **error)
 gboolean
 vhost_backend_has_mtu (VhostBackend *self)
 {
-  return VHOST_BACKEND_GET_CLASS (self)->set_mtu != NULL;
+  return get_device_class (self)->set_mtu != NULL;
 }
 
 gboolean
@@ -56,7 +63,7 @@ vhost_backend_set_mtu (VhostBackend *self, guint64 mtu, GError **error)
   VhostBackendClass *klass = VHOST_BACKEND_GET_CLASS (self);
   GError *local_error = NULL;
 
-  if (klass->set_mtu == NULL)
+  if (!vhost_backend_has_mtu (self))
     return refuse_missing (self, "NET_SET_MTU", error);
   if (mtu < MTU_MIN || mtu > MTU_MAX)
     {
@@ -74,7 +81,7 @@ vhost_backend_set_mtu (VhostBackend *self, guint64 mtu, GError **error)
 gboolean
 vhost_backend_has_crypto (VhostBackend *self)
 {
-  VhostBackendClass *klass = VHOST_BACKEND_GET_CLASS (self);
+  VhostBackendClass *klass = get_device_class (self);
 
   return klass->create_crypto_session != NULL && klass->close_crypto_session != NULL;
 }
@@ -117,13 +124,11 @@ vhost_backend_close_crypto_session (VhostBackend *self, guint64 id, GError **err
 gboolean
 vhost_backend_set_gpu_socket_take_fd (VhostBackend *self, int fd, GError **error)
 {
-  VhostBackendClass *klass = VHOST_BACKEND_GET_CLASS (self);
-
-  if (klass->set_gpu_socket == NULL)
+  if (get_device_class (self)->set_gpu_socket == NULL)
     {
       vhost_fd_clear (&fd);
       return refuse_missing (self, "GPU_SET_SOCKET", error);
     }
-  klass->set_gpu_socket (self, fd);
+  VHOST_BACKEND_GET_CLASS (self)->set_gpu_socket (self, fd);
   return TRUE;
 }

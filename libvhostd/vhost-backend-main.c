@@ -162,7 +162,7 @@ static const struct
 } daemon_options[] = {
   { "max-sessions", "NUMBER" },       { "drain-timeout", "NUMBER" },
   { "reconnect-interval", "NUMBER" }, { "seal-memory", "yes|no" },
-  { "waiter", "auto|epoll|uring" },
+  { "waiter", "auto|epoll|uring" },   { "in-band", "yes|no" },
 };
 
 static gboolean

@@ -4,7 +4,8 @@
  * Must not know how a request travels.
  *
  * How it works: the front-end only knows which device has an object; the descriptors stand in a
- * table here (B3), and the front-end asks for one when another device looks it up. */
+ * table here (B3), and the front-end asks for one when another device looks it up. The table is
+ * the device's: its filters have none of their own. */
 #include "config.h"
 
 #include "vhost-backend.h"
@@ -55,10 +56,16 @@ close_value (gpointer value)
   vhost_fd_clear (&fd);
 }
 
+static VhostBackendPrivate *
+get_device_private (VhostBackend *self)
+{
+  return vhost_backend_get_private (vhost_backend_get_device (self));
+}
+
 static GHashTable *
 get_table (VhostBackend *self)
 {
-  VhostBackendPrivate *priv = vhost_backend_get_private (self);
+  VhostBackendPrivate *priv = get_device_private (self);
 
   if (priv->objects == NULL)
     priv->objects = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, close_value);
@@ -68,13 +75,13 @@ get_table (VhostBackend *self)
 void
 vhost_backend_forget_objects (VhostBackend *self)
 {
-  g_clear_pointer (&vhost_backend_get_private (self)->objects, g_hash_table_unref);
+  g_clear_pointer (&get_device_private (self)->objects, g_hash_table_unref);
 }
 
 gboolean
 vhost_backend_has_shared_objects (VhostBackend *self)
 {
-  return vhost_backend_get_private (self)->shared_objects;
+  return get_device_private (self)->shared_objects;
 }
 
 /* Called: control. */
@@ -132,7 +139,7 @@ vhost_backend_set_shared_objects (VhostBackend *self, gboolean shared_objects)
 {
   g_return_if_fail (VHOST_IS_BACKEND (self));
 
-  vhost_backend_get_private (self)->shared_objects = shared_objects;
+  get_device_private (self)->shared_objects = shared_objects;
 }
 
 /* NULL: the task has ended. */

@@ -6,7 +6,8 @@
  * How it works: a request is checked against what was negotiated at once, so that a device learns
  * early that its front-end does not know such things. It is held back while all rings are stopped,
  * when nothing may be sent (S3), and goes out when one has started. Answer, cancellation and the
- * end of the session all come to the same place, which ends the task. */
+ * end of the session all come to the same place, which ends the task. A request belongs to the
+ * back-end that made it, be it a filter or the device behind one; all have the same front-end. */
 #include "config.h"
 
 #include "vhost-backend.h"
@@ -18,6 +19,13 @@
 
 #include "vhost-error.h"
 #include "vhost-fd-private.h"
+
+/* How often the device, of a filter the one behind it, was reset. */
+static guint
+get_n_resets (VhostBackend *self)
+{
+  return vhost_backend_get_private (vhost_backend_get_device (self))->n_resets;
+}
 
 static void
 request_free (VhostBackendRequest *request)
@@ -141,7 +149,7 @@ vhost_backend_request_new (GTask *task, const char *name, VhostWireBackendReques
   made->size = size;
   made->fd = copy;
   made->answer_fd = -1;
-  made->n_resets = vhost_backend_get_private (self)->n_resets;
+  made->n_resets = get_n_resets (self);
   return made;
 }
 
@@ -193,7 +201,7 @@ vhost_backend_flush_requests (VhostBackend *self)
 
       if (request->is_out)
         continue;
-      if (request->n_resets != priv->n_resets)
+      if (request->n_resets != get_n_resets (self))
         error = g_error_new (VHOST_ERROR, VHOST_ERROR_FAILED,
                              "%s came too late: the device was reset before it could go out",
                              request->name);
@@ -204,6 +212,8 @@ vhost_backend_flush_requests (VhostBackend *self)
       else
         send_request (self, request);
     }
+  if (priv->next != NULL)
+    vhost_backend_flush_requests (priv->next);
 }
 
 void

@@ -23,6 +23,13 @@ typedef struct
   guint64 length;
 } Mapping;
 
+/* Of a filter: that of the device behind it. */
+static VhostBackendPrivate *
+get_device_private (VhostBackend *self)
+{
+  return vhost_backend_get_private (vhost_backend_get_device (self));
+}
+
 static guint64
 page_size (void)
 {
@@ -32,13 +39,13 @@ page_size (void)
 const guint64 *
 vhost_backend_get_shmem_sizes (VhostBackend *self)
 {
-  return vhost_backend_get_private (self)->shmem_sizes;
+  return get_device_private (self)->shmem_sizes;
 }
 
 void
 vhost_backend_forget_mappings (VhostBackend *self)
 {
-  VhostBackendPrivate *priv = vhost_backend_get_private (self);
+  VhostBackendPrivate *priv = get_device_private (self);
 
   priv->n_resets++;
   g_clear_pointer (&priv->mappings, g_array_unref);
@@ -47,7 +54,7 @@ vhost_backend_forget_mappings (VhostBackend *self)
 gboolean
 vhost_backend_has_host_notifiers (VhostBackend *self)
 {
-  return vhost_backend_get_private (self)->host_notifiers;
+  return get_device_private (self)->host_notifiers;
 }
 
 /**
@@ -75,7 +82,7 @@ vhost_backend_set_shmem_region (VhostBackend *self, guint id, guint64 size, GErr
 
   g_return_val_if_fail (VHOST_IS_BACKEND (self), FALSE);
 
-  priv = vhost_backend_get_private (self);
+  priv = get_device_private (self);
   if (id >= VHOST_WIRE_SHMEM_REGIONS || size % page_size () != 0)
     {
       g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
@@ -150,7 +157,7 @@ new_request (VhostBackend *self, const char *name, VhostWireBackendRequest reque
   GTask *task = g_task_new (self, cancellable, callback, user_data);
 
   g_task_set_source_tag (task, tag);
-  if (!check_range (vhost_backend_get_private (self), id, range->shm_offset, range->fd_offset,
+  if (!check_range (get_device_private (self), id, range->shm_offset, range->fd_offset,
                     range->length))
     {
       g_task_return_new_error (task, VHOST_ERROR, VHOST_ERROR_INVALID,
@@ -167,7 +174,7 @@ new_request (VhostBackend *self, const char *name, VhostWireBackendRequest reque
 static gboolean
 map_ended (VhostBackend *self, VhostBackendRequest *request, const GError *error)
 {
-  VhostBackendPrivate *priv = vhost_backend_get_private (self);
+  VhostBackendPrivate *priv = get_device_private (self);
 
   if (request->n_resets != priv->n_resets)
     {
@@ -236,7 +243,7 @@ vhost_backend_map_shmem_async (VhostBackend *self, guint id, guint64 offset, int
                          vhost_backend_map_shmem_async, cancellable, callback, user_data);
   if (request == NULL)
     return;
-  priv = vhost_backend_get_private (self);
+  priv = get_device_private (self);
   if (find_mapping (priv, &range, FALSE) >= 0) /* SH2 */
     {
       vhost_backend_request_refuse (
@@ -285,7 +292,7 @@ vhost_backend_map_shmem_finish (VhostBackend *self, GAsyncResult *result, GError
 static gboolean
 unmap_ended (VhostBackend *self, VhostBackendRequest *request, const GError *error)
 {
-  VhostBackendPrivate *priv = vhost_backend_get_private (self);
+  VhostBackendPrivate *priv = get_device_private (self);
 
   if (error == NULL && request->n_resets == priv->n_resets)
     remove_mapping (priv, &request->payload.mmap);
@@ -324,7 +331,7 @@ vhost_backend_unmap_shmem_async (VhostBackend *self, guint id, guint64 offset, g
                          vhost_backend_unmap_shmem_async, cancellable, callback, user_data);
   if (request == NULL)
     return;
-  if (find_mapping (vhost_backend_get_private (self), &range, TRUE) < 0) /* SH2 */
+  if (find_mapping (get_device_private (self), &range, TRUE) < 0) /* SH2 */
     {
       vhost_backend_request_refuse (request, VHOST_ERROR_INVALID,
                                     "the %" G_GUINT64_FORMAT " bytes at 0x%" G_GINT64_MODIFIER
@@ -375,7 +382,7 @@ vhost_backend_set_host_notifiers (VhostBackend *self, gboolean host_notifiers)
 {
   g_return_if_fail (VHOST_IS_BACKEND (self));
 
-  vhost_backend_get_private (self)->host_notifiers = host_notifiers;
+  get_device_private (self)->host_notifiers = host_notifiers;
 }
 
 /**

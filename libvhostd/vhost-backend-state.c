@@ -20,7 +20,7 @@
 gboolean
 vhost_backend_has_state (VhostBackend *self)
 {
-  VhostBackendClass *klass = VHOST_BACKEND_GET_CLASS (self);
+  VhostBackendClass *klass = VHOST_BACKEND_GET_CLASS (vhost_backend_get_device (self));
 
   return (klass->save_state_async != vhost_backend_real_save_state_async
           || klass->get_state != NULL)

@@ -146,7 +146,7 @@ vhost_backend_get_property (GObject *object, guint id, GValue *value, GParamSpec
       g_value_set_boolean (value, priv->postcopy);
       break;
     case PROP_MASKED_FEATURES:
-      g_value_set_uint64 (value, priv->masked_features);
+      g_value_set_uint64 (value, vhost_backend_get_masked_features (VHOST_BACKEND (object)));
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -738,7 +738,8 @@ vhost_backend_get_postcopy (VhostBackend *self)
  * vhost_backend_get_masked_features: (get-property masked-features)
  * @self: a back-end
  *
- * Gets the transport's feature bits that are not offered.
+ * Gets the transport's feature bits that are not offered: of a filter, its own and those of the
+ * back-end that it wraps.
  *
  * Thread: control.
  *
@@ -749,9 +750,13 @@ vhost_backend_get_postcopy (VhostBackend *self)
 guint64
 vhost_backend_get_masked_features (VhostBackend *self)
 {
+  VhostBackendPrivate *priv;
+
   g_return_val_if_fail (VHOST_IS_BACKEND (self), 0);
 
-  return vhost_backend_get_private (self)->masked_features;
+  priv = vhost_backend_get_private (self);
+  return priv->masked_features
+         | (priv->next != NULL ? vhost_backend_get_masked_features (priv->next) : 0);
 }
 
 /**

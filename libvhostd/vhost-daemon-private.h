@@ -52,6 +52,7 @@ typedef struct
   guint max_sessions;
   guint drain_timeout;
   gboolean seal_memory;
+  gboolean in_band;
   gboolean exit_on_disconnect;
   VhostWaiterKind waiter;
 

@@ -263,6 +263,7 @@ vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GEr
   g_main_context_pop_thread_default (priv->context);
   if (session == NULL)
     return FALSE;
+  session->in_band = priv->in_band;
   slot->session = session;
   slot->opened = g_get_monotonic_time ();
   g_list_store_append (priv->sessions, session);

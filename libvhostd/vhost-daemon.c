@@ -33,6 +33,7 @@ enum
   PROP_MAX_SESSIONS,
   PROP_DRAIN_TIMEOUT,
   PROP_SEAL_MEMORY,
+  PROP_IN_BAND,
   PROP_EXIT_ON_DISCONNECT,
   PROP_WAITER,
   PROP_STATE,
@@ -182,6 +183,7 @@ static const gsize prop_offsets[N_PROPS] = {
   [PROP_MAX_SESSIONS] = G_STRUCT_OFFSET (VhostDaemonPrivate, max_sessions),
   [PROP_DRAIN_TIMEOUT] = G_STRUCT_OFFSET (VhostDaemonPrivate, drain_timeout),
   [PROP_SEAL_MEMORY] = G_STRUCT_OFFSET (VhostDaemonPrivate, seal_memory),
+  [PROP_IN_BAND] = G_STRUCT_OFFSET (VhostDaemonPrivate, in_band),
   [PROP_EXIT_ON_DISCONNECT] = G_STRUCT_OFFSET (VhostDaemonPrivate, exit_on_disconnect),
   [PROP_WAITER] = G_STRUCT_OFFSET (VhostDaemonPrivate, waiter),
 };
@@ -392,6 +394,21 @@ vhost_daemon_class_init (VhostDaemonClass *klass)
    */
   props[PROP_SEAL_MEMORY] = g_param_spec_boolean (
       "seal-memory", "", "Seal guest memory against shrinking where possible", TRUE, flags);
+  /**
+   * VhostDaemon:in-band:
+   *
+   * Whether kicks and calls as messages on the socket are offered, in place of file descriptors
+   * (vhost-user specification, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS). They are slow, and go
+   * through the control thread; a front-end prefers descriptors where it can make them.
+   *
+   * Off by default, because there are front-ends, QEMU among them, that accept whatever they are
+   * offered and then send descriptors all the same. Counts for sessions that open later.
+   *
+   * Since: 0.1
+   */
+  props[PROP_IN_BAND]
+      = g_param_spec_boolean ("in-band", "", "Offer notifications as messages, for simulators",
+                              FALSE, flags | G_PARAM_CONSTRUCT);
   /**
    * VhostDaemon:exit-on-disconnect:
    *

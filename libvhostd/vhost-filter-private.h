@@ -19,6 +19,9 @@ gint64 vhost_filter_queue_get_next_time (VhostQueue *queue, VhostFilter *filter)
 /* A number from the filter's own series for @queue. */
 guint64 vhost_filter_queue_random (VhostQueue *queue, VhostFilter *filter);
 
+/* The functions of devices that have more than queues. Called: class_init. */
+void vhost_filter_class_init_device (VhostBackendClass *klass);
+
 /* Begins the series of every queue that starts from now on; 0: with chance. Thread: any. */
 void vhost_filter_set_seed (VhostFilter *self, guint64 seed);
 guint64 vhost_filter_get_seed (VhostFilter *self);

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The abstract class of filters: back-ends that stand before another one and look like it. Must not
- * know what any filter does with requests; the queue's half is vhost-filter-queue.c.
+ * know what any filter does with requests; the queue's half is vhost-filter-queue.c, what only some
+ * devices know is in vhost-filter-device.c.
  *
  * How it works: everything that is asked of the filter is asked of the next back-end. What the base
  * class keeps for itself (the device's name and number, the properties) is copied from there, or
@@ -130,6 +131,12 @@ vhost_filter_queue_started (VhostBackend *backend, VhostQueue *queue)
 }
 
 static void
+vhost_filter_queue_stopping (VhostBackend *backend, VhostQueue *queue)
+{
+  vhost_backend_queue_stopping (get_next (backend), queue);
+}
+
+static void
 vhost_filter_queue_stopped (VhostBackend *backend, VhostQueue *queue)
 {
   vhost_backend_queue_stopped (get_next (backend), queue);
@@ -242,11 +249,13 @@ vhost_filter_class_init (VhostFilterClass *klass)
   backend_class->suspend = vhost_filter_suspend;
   backend_class->reset = vhost_filter_reset;
   backend_class->queue_started = vhost_filter_queue_started;
+  backend_class->queue_stopping = vhost_filter_queue_stopping;
   backend_class->queue_stopped = vhost_filter_queue_stopped;
   backend_class->process_queue = vhost_filter_process_queue;
   backend_class->memory_changed = vhost_filter_memory_changed;
   backend_class->worker_started = vhost_filter_worker_started;
   backend_class->worker_stopped = vhost_filter_worker_stopped;
+  vhost_filter_class_init_device (backend_class);
 
   klass->popped = vhost_filter_real_popped;
   klass->completed = vhost_filter_real_completed;

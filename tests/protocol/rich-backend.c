@@ -210,7 +210,17 @@ rich_begin (Rich *self, guint64 protocol_features)
   self->channel = -1;
   self->backend = g_object_new (RICH_TYPE_BACKEND, "num-queues", 2, "postcopy", TRUE, NULL);
   self->data = rich_backend_get_data (self->backend);
-  self->device = live_device_new (self->backend, NULL, NULL);
+  self->outermost = VHOST_BACKEND (self->backend);
+  for (guint i = 0; g_getenv ("RICH_FILTERED") != NULL && i < 2; i++)
+    {
+      VhostBackend *next = self->outermost;
+
+      self->outermost = g_object_new (i == 0 ? VHOST_TYPE_FILTER_REORDER : VHOST_TYPE_FILTER_DELAY,
+                                      "next", next, NULL);
+      g_object_unref (next);
+    }
+  self->device = live_device_new (self->outermost, NULL, NULL);
+  self->device->backend = VHOST_BACKEND (self->backend); /* tests make its requests */
   self->n_fds = raw_count_idle_fds (self->device);
   self->frontend = vhost_frontend_new ();
   vhost_frontend_connect (self->frontend, self->device->socket_path, &error);
@@ -230,6 +240,7 @@ rich_end (Rich *self)
   if (self->data->gpu_fd < 0)
     LIVE_WAIT_FOR (live_count_fds () <= self->n_fds);
   live_device_assert_alive (self->device);
+  self->device->backend = self->outermost;
   live_device_free (self->device);
 }
 

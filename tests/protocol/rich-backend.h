@@ -2,7 +2,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A device that has everything that a device can have: state, objects, shared memory, a network, a
  * display. It answers requests as the echo device does. With it, a front-end that says what the
- * test tells it to. Public API only. */
+ * test tells it to. With RICH_FILTERED in the environment the device is behind two filters, which
+ * nobody may notice. Public API only. */
 #pragma once
 
 #include "raw-wire.h"
@@ -54,6 +55,7 @@ typedef struct
 {
   LiveDevice *device;
   RichBackend *backend;
+  VhostBackend *outermost; /* (unowned): what the daemon has: the same, or a filter */
   VhostFrontend *frontend; /* (owned) */
   RichData *data;
   int channel; /* (owned): our end of the back-end's channel; -1: not made */

@@ -18,11 +18,12 @@ typedef struct
 {
   VhostBackend parent_instance;
   gboolean keep;
+  gboolean gives_up; /* what it keeps, when a queue stops */
   GPtrArray *kept;
   guint heads[SCENE_SIZE * 32];
   guint n_seen;
   guint starts, stops, activates, suspends, resets, memory_changes, queue_starts, queue_stops,
-      worker_starts, worker_stops;
+      queue_stoppings, worker_starts, worker_stops;
   gboolean fail;
   guint64 features, acked;
 } SceneDevice;
@@ -42,6 +43,7 @@ typedef struct
   VhostQueue *queue;
   SceneDevice *device; /* (unowned) */
   VhostBackend *top;   /* (owned): the outermost filter */
+  guint64 features;    /* of the ring, besides the usual ones */
   int kick_fd;
   guint n_checked;
   guint stopped, released;
@@ -90,6 +92,20 @@ SCENE_COUNT (reset, resets)
 SCENE_COUNT_WITH (memory_changed, memory_changes, VhostMemory)
 SCENE_COUNT_WITH (queue_started, queue_starts, VhostQueue)
 SCENE_COUNT_WITH (queue_stopped, queue_stops, VhostQueue)
+
+/* What is parked ends here, or a stop would wait for ever. */
+static void
+scene_device_queue_stopping (VhostBackend *backend, VhostQueue *queue)
+{
+  SceneDevice *self = (SceneDevice *) backend;
+
+  self->queue_stoppings++;
+  for (guint i = 0; self->gives_up && i < self->kept->len; i++)
+    vhost_chain_complete (g_ptr_array_index (self->kept, i), 1);
+  if (self->gives_up)
+    g_ptr_array_set_size (self->kept, 0);
+}
+
 SCENE_COUNT_WITH (worker_started, worker_starts, VhostWorker)
 SCENE_COUNT_WITH (worker_stopped, worker_stops, VhostWorker)
 
@@ -119,6 +135,7 @@ scene_device_class_init (SceneDeviceClass *klass)
   backend_class->reset = scene_device_reset;
   backend_class->memory_changed = scene_device_memory_changed;
   backend_class->queue_started = scene_device_queue_started;
+  backend_class->queue_stopping = scene_device_queue_stopping;
   backend_class->queue_stopped = scene_device_queue_stopped;
   backend_class->worker_started = scene_device_worker_started;
   backend_class->worker_stopped = scene_device_worker_stopped;
@@ -141,13 +158,21 @@ scene_process (VhostQueue *queue, gpointer owner)
 }
 
 static void
+scene_stopping (VhostQueue *queue, gpointer owner)
+{
+  vhost_backend_queue_stopping (((Scene *) owner)->top, queue);
+}
+
+static void
 scene_error (VhostQueue *queue, const GError *error, gpointer owner)
 {
   hand_note_error (&((Scene *) owner)->hand, error);
 }
 
-static const VhostQueueHooks scene_hooks
-    = { .process = scene_process, .error = scene_error, .wake = vhost_worker_wake_queue };
+static const VhostQueueHooks scene_hooks = { .process = scene_process,
+                                             .error = scene_error,
+                                             .stopping = scene_stopping,
+                                             .wake = vhost_worker_wake_queue };
 
 static void
 scene_note_stopped (VhostTask *task)
@@ -200,6 +225,7 @@ scene_start (Scene *self)
   VhostQueueSetup setup = hand_setup (&self->hand);
   GError *error = NULL;
 
+  setup.features |= self->features;
   self->queue = vhost_queue_new (0, SCENE_SIZE, vhost_backend_get_chain_data_size (self->top),
                                  &scene_hooks, self);
   vhost_queue_set_enabled (self->queue, TRUE);

@@ -139,6 +139,9 @@ test_device_class_init (TestDeviceClass *klass)
   backend_class->queue_started = test_device_queue_started;
   backend_class->queue_stopped = test_device_queue_stopped;
   backend_class->process_chain = test_device_process_chain;
+#ifdef TEST_DEVICE_FILL_CLASS /* of a test whose device has more */
+  TEST_DEVICE_FILL_CLASS (backend_class);
+#endif
   vhost_backend_class_set_device (backend_class, "test", 4, N_QUEUES);
 }
 
@@ -368,6 +371,34 @@ receive_reply (Fixture *f, guint32 request, void *payload, gsize max)
   g_assert_cmpuint (header.request, ==, request);
   g_assert_cmphex (header.flags, ==, 5);
   g_assert_cmpuint (header.size, <=, max);
+  read_exactly (f->peer, payload, header.size);
+  return header.size;
+}
+
+/* ... with a descriptor, -1: none came. Returns the size. */
+static inline guint32
+receive_fd_reply (Fixture *f, guint32 request, void *payload, gsize max, int *fd)
+{
+  VhostWireHeader header;
+  struct iovec iov = { &header, sizeof header };
+  union
+  {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE (sizeof (int))];
+  } control = { 0 };
+  struct msghdr msg = { .msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control.bytes,
+                        .msg_controllen = sizeof control.bytes };
+
+  ITERATE_UNTIL (is_readable (f->peer));
+  g_assert_cmpint (recvmsg (f->peer, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL), ==, sizeof header);
+  g_assert_cmpuint (header.request, ==, request);
+  g_assert_cmphex (header.flags, ==, 5);
+  g_assert_cmpuint (header.size, <=, max);
+  *fd = -1;
+  if (msg.msg_controllen >= CMSG_LEN (sizeof (int)))
+    memcpy (fd, CMSG_DATA (&control.header), sizeof (int));
   read_exactly (f->peer, payload, header.size);
   return header.size;
 }

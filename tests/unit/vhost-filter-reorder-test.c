@@ -130,6 +130,82 @@ can_be_switched_off_with_answers_held (void)
   scene_clear (&s);
 }
 
+/* ---- With IN_ORDER: what ends early waits in the ring ---- */
+
+#define IN_ORDER (G_GUINT64_CONSTANT (1) << 35)
+
+static void
+scene_init_in_order (Scene *s, guint depth, guint ms)
+{
+  scene_init (s);
+  s->features = IN_ORDER;
+  g_object_set (scene_wrap (s, VHOST_TYPE_FILTER_REORDER), "reorder-depth", depth, "reorder-ms", ms,
+                "reorder-seed", G_GUINT64_CONSTANT (5), NULL);
+  scene_start (s);
+}
+
+static void
+groups_in_order_all_end (void)
+{
+  Scene s;
+
+  scene_init_in_order (&s, 8, LONG_MS);
+  for (guint n = 16; n <= 1024; n += 16)
+    {
+      scene_offer (&s, 16);
+      g_assert_cmpuint (hand_used_index (&s.hand), ==, n);
+    }
+  g_assert_cmpuint (s.device->n_seen, ==, 1024);
+  g_assert_cmpuint (s.hand.errors, ==, 0);
+  scene_clear (&s);
+}
+
+/* The driver sees nothing before the group is full or its time is over, and then all of it. */
+static void
+a_driver_in_order_that_waits_is_answered (void)
+{
+  Scene s;
+
+  scene_init_in_order (&s, 8, 5);
+  for (guint i = 1; i <= 5; i++)
+    {
+      scene_offer (&s, 3);
+      SCENE_ITERATE_UNTIL (hand_used_index (&s.hand) == 3 * i);
+    }
+  scene_clear (&s);
+}
+
+/* One request is slow, and whatever overtakes it is held by the ring, not by the filter. */
+static void
+a_slow_one_in_order_holds_the_others (gconstpointer stops)
+{
+  Scene s;
+
+  scene_init_in_order (&s, 4, LONG_MS);
+  s.device->keep = TRUE;
+  scene_offer (&s, 1);
+  s.device->keep = FALSE;
+  scene_offer (&s, 8);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 0);
+  g_assert_cmpuint (vhost_filter_get_n_held (VHOST_FILTER (s.top), s.queue), ==, 0);
+  if (stops != NULL)
+    {
+      s.device->gives_up = TRUE;
+      scene_begin_stop (&s);
+      scene_end_stop (&s);
+    }
+  else
+    {
+      scene_offer (&s, 3); /* three of a group of four */
+      g_assert_cmpuint (hand_used_index (&s.hand), ==, 0);
+      scene_complete_kept (&s); /* the fourth */
+      g_assert_cmpuint (hand_used_index (&s.hand), ==, 12);
+    }
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, stops != NULL ? 9 : 12);
+  g_assert_cmpuint (s.hand.errors, ==, 0);
+  scene_clear (&s);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -143,5 +219,12 @@ main (int argc, char **argv)
                    is_off_with_a_depth_of_one_or_no_time);
   g_test_add_func ("/filter-reorder/can-be-switched-off-with-answers-held",
                    can_be_switched_off_with_answers_held);
+  g_test_add_func ("/rules/V27-groups-in-order-all-end", groups_in_order_all_end);
+  g_test_add_func ("/rules/V27-a-driver-in-order-that-waits-is-answered",
+                   a_driver_in_order_that_waits_is_answered);
+  g_test_add_data_func ("/rules/V27-a-slow-one-in-order-holds-the-others", NULL,
+                        a_slow_one_in_order_holds_the_others);
+  g_test_add_data_func ("/rules/V27-a-stop-ends-what-is-held-in-order", "stops",
+                        a_slow_one_in_order_holds_the_others);
   return g_test_run ();
 }

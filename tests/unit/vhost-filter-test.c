@@ -99,6 +99,48 @@ hands_back_errors (void)
   scene_clear (&s);
 }
 
+/* A stop waits for what the device has parked; it must hear of it, and the filters let it pass. */
+static void
+hands_on_a_stop (void)
+{
+  Scene s;
+
+  scene_init (&s);
+  s.device->keep = s.device->gives_up = TRUE;
+  g_object_set (scene_wrap (&s, VHOST_TYPE_FILTER_REORDER), "reorder-depth", 100, "reorder-ms",
+                24u * 60 * 60 * 1000, NULL);
+  g_object_set (scene_wrap (&s, VHOST_TYPE_FILTER_DELAY), "delay-ms", 60000, NULL);
+  scene_start (&s);
+  scene_offer (&s, 3);
+  g_assert_cmpuint (s.device->kept->len, ==, 3);
+  scene_begin_stop (&s);
+  scene_end_stop (&s);
+  g_assert_cmpuint (s.device->queue_stoppings, ==, 1);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 3);
+  scene_clear (&s);
+}
+
+static void
+masks_what_either_masks (void)
+{
+  Scene s;
+  guint64 masked;
+
+  scene_init (&s);
+  scene_wrap (&s, VHOST_TYPE_FILTER_DELAY);
+  scene_wrap (&s, VHOST_TYPE_FILTER_ERROR);
+  g_assert_cmphex (vhost_backend_get_masked_features (s.top), ==, 0);
+  g_object_set (s.device, "masked-features", G_GUINT64_CONSTANT (1) << 34, NULL);
+  g_object_set (s.top, "masked-features", G_GUINT64_CONSTANT (1) << 26, NULL);
+  g_object_get (s.top, "masked-features", &masked, NULL);
+  g_assert_cmphex (masked, ==, G_GUINT64_CONSTANT (0x404000000));
+  g_assert_cmphex (vhost_backend_get_masked_features (s.top), ==, masked);
+  /* The device's own are its own. */
+  g_assert_cmphex (vhost_backend_get_masked_features (VHOST_BACKEND (s.device)), ==,
+                   G_GUINT64_CONSTANT (0x400000000));
+  scene_clear (&s);
+}
+
 static void
 count_written (VhostBackend *backend, guint offset, guint length, gpointer data)
 {
@@ -193,6 +235,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/filter/looks-like-the-device", looks_like_the_device);
   g_test_add_func ("/filter/hands-on-what-happens", hands_on_what_happens);
+  g_test_add_func ("/filter/hands-on-a-stop-to-what-is-parked", hands_on_a_stop);
+  g_test_add_func ("/filter/masks-what-either-masks", masks_what_either_masks);
   g_test_add_func ("/filter/hands-back-errors", hands_back_errors);
   g_test_add_func ("/filter/has-the-devices-configuration-space", has_the_configuration_space);
   g_test_add_func ("/filter/is-found-by-its-name", has_a_name);
