@@ -99,6 +99,13 @@ def null_disk():
     check_own("--driver=null", "--size=64M")
 
 
+@tap.test("so does one that the daemon's own thread serves")
+def inline_disk():
+    results = check_own("--driver=null", "--size=64M", "--workers=0")
+    # A thread that waits for a page cannot ask for it.
+    tap.equal(results["POSTCOPY_ADVISE"]["verdict"], "not offered", "postcopy")
+
+
 @tap.test("a disk from a file, served by workers, keeps every rule that it offers")
 def file_disk():
     with tempfile.NamedTemporaryFile() as image:
