@@ -122,6 +122,7 @@ VhostBackend *vhost_backend_get_device (VhostBackend *self);
 gsize vhost_backend_get_chain_data_size (VhostBackend *self);
 guint vhost_backend_get_workers (VhostBackend *self);
 guint vhost_backend_get_poll_max (VhostBackend *self);
+gboolean vhost_backend_get_postcopy (VhostBackend *self);
 /* Features list of --print-capabilities. NULL-terminated. */
 const char *const *vhost_backend_class_get_capabilities (VhostBackendClass *klass);
 const char *vhost_backend_class_get_device_name (VhostBackendClass *klass);
@@ -149,6 +150,7 @@ typedef struct
   gsize config_length;
 
   guint64 masked_features;
+  gboolean postcopy;
   GList *requests; /* (owned): to the front-end, not ended yet, in order */
   gboolean shared_objects;
   GHashTable *objects; /* (owned) (nullable): uuid -> descriptor (owned) */

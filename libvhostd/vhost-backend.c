@@ -31,6 +31,7 @@ enum
   PROP_QUEUE_SIZE,
   PROP_WORKERS,
   PROP_POLL_MAX,
+  PROP_POSTCOPY,
   PROP_MASKED_FEATURES,
   N_PROPS,
 };
@@ -141,6 +142,9 @@ vhost_backend_get_property (GObject *object, guint id, GValue *value, GParamSpec
     case PROP_POLL_MAX:
       g_value_set_uint (value, priv->poll_max);
       break;
+    case PROP_POSTCOPY:
+      g_value_set_boolean (value, priv->postcopy);
+      break;
     case PROP_MASKED_FEATURES:
       g_value_set_uint64 (value, priv->masked_features);
       break;
@@ -169,6 +173,13 @@ vhost_backend_set_property (GObject *object, guint id, const GValue *value, GPar
     case PROP_POLL_MAX:
       field = &priv->poll_max;
       break;
+    case PROP_POSTCOPY:
+      if (priv->postcopy != g_value_get_boolean (value))
+        {
+          priv->postcopy = g_value_get_boolean (value);
+          g_object_notify_by_pspec (object, pspec);
+        }
+      return;
     case PROP_MASKED_FEATURES:
       if (priv->masked_features != g_value_get_uint64 (value))
         {
@@ -284,6 +295,20 @@ vhost_backend_class_init (VhostBackendClass *klass)
   properties[PROP_POLL_MAX] = g_param_spec_uint (
       "poll-max", NULL, "Longest busy polling before a sleep, in microseconds (0: none)", 0,
       POLL_MAX_MAX, 50, flags);
+
+  /**
+   * VhostBackend:postcopy:
+   *
+   * Whether front-ends may migrate the device by postcopy (protocol feature PAGEFAULT). It hands
+   * them a userfaultfd of this process, by which they can fill any page that it has not touched
+   * yet: say yes where the front-end is trusted as much as the device. A change takes effect with
+   * the next front-end.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_POSTCOPY] = g_param_spec_boolean (
+      "postcopy", NULL, "Allow postcopy migration; the front-end is then fully trusted", FALSE,
+      flags);
 
   /**
    * VhostBackend:masked-features:
@@ -701,6 +726,12 @@ vhost_backend_get_acked_features (VhostBackend *self)
   /* Partner: vhost_backend_features_acked (). */
   return atomic_load_explicit (&vhost_backend_get_private (self)->acked_features,
                                memory_order_relaxed);
+}
+
+gboolean
+vhost_backend_get_postcopy (VhostBackend *self)
+{
+  return vhost_backend_get_private (vhost_backend_get_device (self))->postcopy;
 }
 
 /**

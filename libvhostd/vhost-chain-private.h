@@ -26,14 +26,15 @@ struct _VhostChain
   struct iovec *segments; /* readable ones first; inline_segments or an overflow block */
   guint32 n_readable;
   guint32 n_writable;
-  guint32 n_allocated;  /* of segments */
-  guint32 first;        /* pull's position: segment */
-  gsize first_offset;   /* and byte in it */
-  gsize readable_size;  /* what pull has not taken */
-  gsize writable_size;  /* without a split-off status byte */
-  gsize writable_total; /* as popped: bound of the used length */
-  gsize write_offset;   /* vhost_chain_write's position in the writable part */
-  guint8 *status;       /* (nullable): the byte that was split off, not in a segment any more */
+  guint32 n_allocated;   /* of segments */
+  guint32 first;         /* pull's position: segment */
+  gsize first_offset;    /* and byte in it */
+  gsize readable_size;   /* what pull has not taken */
+  gsize writable_size;   /* without a split-off status byte */
+  gsize writable_total;  /* as popped: bound of the used length */
+  gsize write_offset;    /* vhost_chain_write's position in the writable part */
+  guint32 n_status;      /* segments behind the writable ones that were split off whole */
+  guint32 status_length; /* bytes behind the last writable one that were split off it */
   guint32 completed_length;
   VhostChain *remote_next; /* completed on another thread */
   struct iovec inline_segments[VHOST_CHAIN_INLINE_SEGMENTS];

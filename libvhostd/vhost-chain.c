@@ -80,7 +80,7 @@ vhost_chain_recycle (VhostChain *self)
   self->n_readable = self->n_writable = 0;
   self->first = 0;
   self->first_offset = 0;
-  self->status = NULL;
+  self->n_status = self->status_length = 0;
   self->readable_size = self->writable_size = self->write_offset = 0;
   return given_up;
 }
@@ -440,10 +440,16 @@ vhost_chain_split_status (VhostChain *self)
   last = &self->segments[self->n_readable + self->n_writable - 1];
   last->iov_len--;
   status = (guint8 *) last->iov_base + last->iov_len;
+  self->status_length++;
   if (last->iov_len == 0)
-    self->n_writable--;
+    {
+      /* It keeps its length for the dirty log. */
+      last->iov_len = self->status_length;
+      self->status_length = 0;
+      self->n_writable--;
+      self->n_status++;
+    }
   self->writable_size--;
-  self->status = status;
   return status;
 }
 
@@ -521,7 +527,7 @@ vhost_chain_complete (VhostChain *self, gsize written)
 
   /* Never more than there was room for (V23), whatever the back-end counted. */
   self->completed_length = MIN (MIN (written, self->writable_total), G_MAXUINT32);
-  if (G_LIKELY (pthread_equal (queue->owner_thread, pthread_self ())))
+  if (G_LIKELY (vhost_queue_is_own_thread (queue)))
     {
       vhost_queue_finish (queue, self);
       return;
@@ -573,7 +579,10 @@ gboolean
 vhost_chain_hand_back (VhostChain *self)
 {
   g_return_val_if_fail (self->in_flight, FALSE);
-  g_return_val_if_fail (pthread_equal (self->queue->owner_thread, pthread_self ()), FALSE);
+  /* The worker has ended: nothing is recorded any more. */
+  if (atomic_load_explicit (self->queue->owner_thread, memory_order_relaxed) == 0)
+    return FALSE;
+  g_return_val_if_fail (vhost_queue_is_own_thread (self->queue), FALSE);
 
   return vhost_queue_hand_back (self->queue, self);
 }

@@ -16,7 +16,8 @@ typedef struct _VhostDirtyLog VhostDirtyLog;
 VhostDirtyLog *vhost_dirty_log_new_take_fd (int fd, guint64 size, guint64 offset, GError **error);
 /* A log that nobody reads: remembers pages until SET_LOG_BASE brings a real one (L11). In bounded
  * memory: when there are very many it remembers larger units, so more than was marked. */
-VhostDirtyLog *vhost_dirty_log_new_pending (void);
+/* @also (nullable): a log of before, which the front-end may go on reading; it is marked too. */
+VhostDirtyLog *vhost_dirty_log_new_pending (VhostDirtyLog *also);
 /* Thread: any, all below. */
 VhostDirtyLog *vhost_dirty_log_ref (VhostDirtyLog *self);
 void vhost_dirty_log_unref (VhostDirtyLog *self);
@@ -27,16 +28,31 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostDirtyLog, vhost_dirty_log_unref)
 void vhost_dirty_log_merge (VhostDirtyLog *self, VhostDirtyLog *from);
 /* Whether the last byte lies inside the log (L8). Always TRUE for a pending one. */
 gboolean vhost_dirty_log_covers (VhostDirtyLog *self, guint64 guest_address, guint64 length);
+/* Pages that one thread has written, to be marked together later: looking at a page's bit costs a
+ * full fence, and one is enough for all of them. */
+#define VHOST_DIRTY_BATCH_SIZE 32
+typedef struct
+{
+  guint n;
+  struct
+  {
+    guint64 first, last;
+  } ranges[VHOST_DIRTY_BATCH_SIZE];
+} VhostDirtyBatch;
+
+/* Marks what was collected and empties @batch. */
+void vhost_dirty_log_commit (VhostDirtyLog *self, VhostDirtyBatch *batch);
 /* The pages of @length bytes, atomically; pages past the end of the log are dropped (L7). The
  * bytes must have been written before, and must not be published yet (L9). */
 void vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 length);
 /* The same for a place in this process' view of @memory's regions: finds its guest address (also
- * where @memory is an IOVA view). A place outside is ignored. */
-void vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostMemory *memory, const void *host,
-                                guint64 length);
+ * where @memory is an IOVA view). A place outside is ignored. @batch (nullable): collects the pages
+ * there, for vhost_dirty_log_commit (). */
+void vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
+                                const void *host, guint64 length);
 /* The same for @length bytes at @address as @memory's slots have it: guest addresses as they are,
  * IOVAs of a view by way of their memory (L12). What has no translation is ignored. */
-void vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostMemory *memory, guint64 address,
-                                   guint64 length);
+void vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
+                                   guint64 address, guint64 length);
 /* TRUE: the log's file shrank under us, marks are lost; the session must end. */
 gboolean vhost_dirty_log_is_poisoned (VhostDirtyLog *self);

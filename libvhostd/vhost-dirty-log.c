@@ -37,6 +37,7 @@ struct _VhostDirtyLog
 
   pthread_mutex_t lock;
   VhostPageSet pending; /* under the lock */
+  VhostDirtyLog *also;  /* (owned) (nullable): of a pending log: marked as well */
 };
 
 static VhostDirtyLog *
@@ -51,9 +52,12 @@ dirty_log_new (void)
 }
 
 VhostDirtyLog *
-vhost_dirty_log_new_pending (void)
+vhost_dirty_log_new_pending (VhostDirtyLog *also)
 {
-  return dirty_log_new ();
+  VhostDirtyLog *self = dirty_log_new ();
+
+  self->also = also != NULL ? vhost_dirty_log_ref (also) : NULL;
+  return self;
 }
 
 /* The numbers, and the file against them. */
@@ -170,6 +174,8 @@ vhost_dirty_log_unref (VhostDirtyLog *self)
   if (self->base != NULL)
     munmap (self->base, self->length);
   vhost_page_set_clear (&self->pending);
+  if (self->also != NULL)
+    vhost_dirty_log_unref (self->also);
   pthread_mutex_destroy (&self->lock);
   g_free (self);
 }
@@ -193,7 +199,7 @@ vhost_dirty_log_covers (VhostDirtyLog *self, guint64 guest_address, guint64 leng
          || (guest_address + (length - 1)) / VHOST_DIRTY_LOG_PAGE / 8 < self->size;
 }
 
-/* Relaxed is enough here: the fence in mark_pages () is before, and who publishes afterwards does
+/* Relaxed is enough here: the caller's fence is before, and who publishes afterwards does
  * so with release. Partner: the front-end's exchange of the word. */
 static inline void
 set_byte (guint8 *byte, guint8 mask)
@@ -225,7 +231,7 @@ set_all (guint8 *at, guint8 *end)
 
 /* L3: page p is bit p % 8 of byte p / 8. */
 static void
-mark_pages (VhostDirtyLog *self, guint64 first, guint64 last)
+set_pages (VhostDirtyLog *self, guint64 first, guint64 last)
 {
   guint8 *begin, *end;
   guint8 begin_mask, end_mask;
@@ -235,15 +241,14 @@ mark_pages (VhostDirtyLog *self, guint64 first, guint64 last)
       pthread_mutex_lock (&self->lock);
       vhost_page_set_add (&self->pending, first, last);
       pthread_mutex_unlock (&self->lock);
+      if (self->also != NULL)
+        set_pages (self->also, first, last);
       return;
     }
   if (G_UNLIKELY (first / 8 >= self->size))
     return;
   if (G_UNLIKELY (last / 8 >= self->size))
     last = self->size * 8 - 1;
-
-  /* See above: what was written is visible before we look whether the bit is set (L9). */
-  atomic_thread_fence (memory_order_seq_cst);
 
   begin = self->bits + first / 8;
   end = self->bits + last / 8;
@@ -260,19 +265,59 @@ mark_pages (VhostDirtyLog *self, guint64 first, guint64 last)
 }
 
 void
-vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 length)
+vhost_dirty_log_commit (VhostDirtyLog *self, VhostDirtyBatch *batch)
+{
+  if (batch->n == 0)
+    return;
+  /* See above: what was written is visible before we look whether the bits are set (L9). */
+  atomic_thread_fence (memory_order_seq_cst);
+  for (guint i = 0; i < batch->n; i++)
+    set_pages (self, batch->ranges[i].first, batch->ranges[i].last);
+  batch->n = 0;
+}
+
+/* At once, or with others later. */
+static void
+mark_pages (VhostDirtyLog *self, VhostDirtyBatch *batch, guint64 first, guint64 last)
+{
+  if (batch == NULL)
+    {
+      /* See above: what was written is visible before we look whether the bit is set (L9). */
+      atomic_thread_fence (memory_order_seq_cst);
+      set_pages (self, first, last);
+      return;
+    }
+  /* Ring and headers are nearly always where they were a moment ago. */
+  for (guint i = batch->n; i > 0 && i + 4 > batch->n; i--)
+    if (batch->ranges[i - 1].first == first && batch->ranges[i - 1].last == last)
+      return;
+  if (batch->n == VHOST_DIRTY_BATCH_SIZE)
+    vhost_dirty_log_commit (self, batch);
+  batch->ranges[batch->n].first = first;
+  batch->ranges[batch->n].last = last;
+  batch->n++;
+}
+
+static void
+mark (VhostDirtyLog *self, VhostDirtyBatch *batch, guint64 guest_address, guint64 length)
 {
   guint64 last;
 
   if (length == 0)
     return;
   last = length - 1 > G_MAXUINT64 - guest_address ? G_MAXUINT64 : guest_address + (length - 1);
-  mark_pages (self, guest_address / VHOST_DIRTY_LOG_PAGE, last / VHOST_DIRTY_LOG_PAGE);
+  mark_pages (self, batch, guest_address / VHOST_DIRTY_LOG_PAGE, last / VHOST_DIRTY_LOG_PAGE);
 }
 
 void
-vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostMemory *memory, const void *host,
-                           guint64 length)
+vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 length)
+{
+  mark (self, NULL, guest_address, length);
+}
+
+void
+vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
+                           const void *host, guint64 length)
 {
   const guint8 *at = host;
 
@@ -286,19 +331,19 @@ vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostMemory *memory, const void 
         return;
       offset = (guint64) (at - mapping->host);
       here = MIN (length, mapping->info.size - offset);
-      vhost_dirty_log_mark (self, mapping->info.guest_address + offset, here);
+      mark (self, batch, mapping->info.guest_address + offset, here);
       at += here;
       length -= here;
     }
 }
 
 void
-vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostMemory *memory, guint64 address,
-                              guint64 length)
+vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
+                              guint64 address, guint64 length)
 {
   if (!memory->is_view)
     {
-      vhost_dirty_log_mark (self, address, length);
+      mark (self, batch, address, length);
       return;
     }
   while (length > 0)
@@ -310,7 +355,7 @@ vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostMemory *memory, guint64 
         return;
       offset = address - slot->guest_address;
       here = MIN (length, slot->size - offset);
-      vhost_dirty_log_mark_host (self, memory, slot->host + offset, here);
+      vhost_dirty_log_mark_host (self, batch, memory, slot->host + offset, here);
       address += here;
       length -= here;
     }
@@ -319,7 +364,7 @@ vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostMemory *memory, guint64 
 static void
 merge_unit (guint64 first, guint64 last, gpointer data)
 {
-  mark_pages (data, first, last);
+  mark_pages (data, NULL, first, last);
 }
 
 void

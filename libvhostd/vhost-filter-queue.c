@@ -194,7 +194,8 @@ stack_release (VhostQueueFilter *filter, gboolean stopping)
 
   self->stopping |= stopping;
   for (guint i = 0; i < self->n_layers; i++)
-    for (guint n = self->layers[i].n_held; n > 0; n--)
+    /* A filter that is asked in between may release something itself. */
+    for (guint n = self->layers[i].n_held; n > 0 && self->layers[i].n_held > 0; n--)
       let_go (self, &self->layers[i]);
 }
 
@@ -441,7 +442,7 @@ vhost_filter_hold (VhostFilter *self, VhostChain *chain, gint64 until, guint64 o
   g_return_if_fail (call != NULL);
 
   stack = get_stack (chain->queue);
-  if (stack->stopping)
+  if (stack->stopping || (chain->queue->released != NULL && chain->map != chain->queue->map))
     return;
   heap_add (call->layer, (Held){ until, order, stack->age++, chain, call->ended });
   call->taken = TRUE;
@@ -502,7 +503,7 @@ vhost_filter_release (VhostFilter *self, VhostQueue *queue)
   g_return_if_fail (VHOST_IS_QUEUE (queue));
 
   layer = find_layer (queue, self);
-  for (guint n = layer != NULL ? layer->n_held : 0; n > 0; n--)
+  for (guint n = layer != NULL ? layer->n_held : 0; n > 0 && layer->n_held > 0; n--)
     let_go (get_stack (queue), layer);
 }
 

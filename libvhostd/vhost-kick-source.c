@@ -60,6 +60,7 @@ kick_dispatch (GSource *source, GSourceFunc callback, gpointer data)
   KickSource *self = (KickSource *) source;
   VhostQueue *queue = self->queue;
 
+  vhost_worker_bind_thread (queue->worker);
   if (self->tag != NULL && g_source_query_unix_fd (source, self->tag) != 0)
     {
       /* What cannot be read empty is as good as none. */

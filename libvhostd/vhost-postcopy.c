@@ -219,13 +219,25 @@ is_among (VhostMemory *memory, gconstpointer mapping)
 gboolean
 vhost_postcopy_register (VhostPostcopy *self, VhostMemory *memory, GError **error)
 {
+  g_autoptr (GPtrArray) added = g_ptr_array_new ();
   GHashTableIter iter;
   gpointer mapping;
 
   for (guint i = 0; i < memory->n_regions; i++)
-    if (!g_hash_table_contains (self->mappings, memory->mappings[i])
-        && !register_mapping (self, memory->mappings[i], error))
-      return FALSE;
+    {
+      if (g_hash_table_contains (self->mappings, memory->mappings[i]))
+        continue;
+      if (!register_mapping (self, memory->mappings[i], error))
+        {
+          for (guint j = 0; j < added->len; j++)
+            {
+              unregister_mapping (self, g_ptr_array_index (added, j));
+              g_hash_table_remove (self->mappings, g_ptr_array_index (added, j));
+            }
+          return FALSE;
+        }
+      g_ptr_array_add (added, memory->mappings[i]);
+    }
   g_hash_table_iter_init (&iter, self->mappings);
   while (g_hash_table_iter_next (&iter, &mapping, NULL))
     if (!is_among (memory, mapping))

@@ -62,14 +62,17 @@ check_memory (VhostQueue *self)
 static void
 publish (VhostQueue *self)
 {
+  gboolean wanted = self->ring.ops->publish (&self->ring);
+
   self->dirty = FALSE;
   if (G_UNLIKELY (self->log_marked))
     {
+      vhost_dirty_log_commit (self->log, &self->log_batch); /* the index itself */
       self->log_marked = FALSE;
       if (self->log_fd >= 0)
         vhost_fd_notify (self->log_fd); /* L5 */
     }
-  if (!self->ring.ops->publish (&self->ring))
+  if (!wanted)
     {
       vhost_queue_count (&self->counters.calls_suppressed, 1);
       return;
@@ -119,16 +122,20 @@ idle (VhostQueue *self)
     vhost_queue_drained (self);
 }
 
-/* The back-end still gets what a filter kept from it, though the ring gives nothing more. */
-static void
-serve_resumed (VhostQueue *self)
+gboolean
+vhost_queue_serve_resumed (VhostQueue *self)
 {
+  gboolean again;
+
+  self->more = FALSE;
   self->in_pass = TRUE;
   self->hooks.process (self, self->owner);
   self->in_pass = FALSE;
   vhost_queue_flush (self);
+  again = self->more && self->resumed != NULL;
   if (self->in_flight == 0)
     idle (self);
+  return again;
 }
 
 gboolean
@@ -146,9 +153,8 @@ vhost_queue_serve (VhostQueue *self)
   if (G_UNLIKELY (!self->accepting))
     {
       vhost_queue_flush (self);
-      if (self->resumed != NULL)
-        serve_resumed (self);
-      return FALSE;
+      /* The back-end still gets what a filter kept from it, though the ring gives nothing more. */
+      return self->resumed != NULL && vhost_queue_serve_resumed (self);
     }
   vhost_queue_kicks_off (self);
   self->emptied = FALSE;
@@ -326,12 +332,23 @@ mark_written (VhostQueue *self, VhostChain *chain)
 {
   const struct iovec *segments = chain->segments + chain->n_readable;
 
-  for (guint i = 0; i < chain->n_writable; i++)
-    vhost_dirty_log_mark_host (self->log, chain->map->memory, segments[i].iov_base,
-                               segments[i].iov_len);
-  if (chain->status != NULL)
-    vhost_dirty_log_mark_host (self->log, chain->map->memory, chain->status, 1);
+  if (chain->map == NULL)
+    return; /* it was marked when it was held, and its memory may be gone */
+  for (guint i = 0; i < chain->n_writable + chain->n_status; i++)
+    vhost_dirty_log_mark_host (self->log, &self->log_batch, chain->map->memory,
+                               segments[i].iov_base, segments[i].iov_len);
+  if (chain->status_length > 0)
+    {
+      const struct iovec *last = &segments[chain->n_writable - 1];
+
+      vhost_dirty_log_mark_host (self->log, &self->log_batch, chain->map->memory,
+                                 (guint8 *) last->iov_base + last->iov_len, chain->status_length);
+    }
   self->log_marked = TRUE;
+  /* A packed ring may show a request as soon as it is pushed; a split one commits with its index.
+   */
+  if (self->ring.ops == &vhost_ring_packed_ops || self->unplaced)
+    vhost_dirty_log_commit (self->log, &self->log_batch);
 }
 
 void
@@ -350,7 +367,8 @@ vhost_queue_let_go (VhostQueue *self, VhostChain *chain)
       vhost_chain_unref (chain);
     }
   self->in_flight--;
-  release_map (self, map);
+  if (G_LIKELY (map != NULL))
+    release_map (self, map);
   if (G_LIKELY (self->in_flight > 0 && !self->starved))
     return;
   if (self->starved)
@@ -374,6 +392,9 @@ hold (VhostQueue *self, VhostChain *chain)
       chain->remote_next = NULL;
       *self->held_end = chain;
       self->held_end = &chain->remote_next;
+      /* Only the ring is needed now: nobody who waits for the memory waits for a place, too. */
+      if (chain->map != NULL)
+        release_map (self, g_steal_pointer (&chain->map));
     }
   else
     vhost_queue_let_go (self, chain);

@@ -4,8 +4,6 @@
  * queue's worker. */
 #pragma once
 
-#include <pthread.h>
-
 #include "vhost-chain-private.h"
 #include "vhost-mailbox-private.h"
 #include "vhost-queue.h"
@@ -107,7 +105,9 @@ struct _VhostQueue
   VhostQueueFilter *filter; /* (nullable) (owned): between ring and back-end */
   VhostChain *resumed;      /* let go by it, for the back-end to pop; linked by remote_next */
   VhostChain **resumed_tail;
-  pthread_t owner_thread;
+  /* (unowned): vhost_queue_current_thread () of whoever may touch all this: the worker's, or,
+   * without one, own_thread */
+  const _Atomic (guint64) *owner_thread;
   int call_fd; /* (owned) */
 
   /* The worker's list links and kick */
@@ -144,12 +144,14 @@ struct _VhostQueue
   gboolean miss_asked; /* hooks.miss has been told of miss_iova and miss_access, in this map */
   guint64 miss_iova;
   guint miss_access;
-  VhostDirtyLog *log; /* (owned) (nullable) */
-  int log_fd;         /* (owned) */
+  VhostDirtyLog *log;        /* (owned) (nullable) */
+  VhostDirtyBatch log_batch; /* pages of requests that the driver cannot see yet */
+  int log_fd;                /* (owned) */
   VhostQueueHooks hooks;
-  gpointer owner;     /* (unowned): for hooks */
-  gpointer user_data; /* (unowned): the session's */
-  gpointer backend;   /* (unowned): VhostBackend */
+  _Atomic (guint64) own_thread; /* of the start */
+  gpointer owner;               /* (unowned): for hooks */
+  gpointer user_data;           /* (unowned): the session's */
+  gpointer backend;             /* (unowned): VhostBackend */
 
   /* Completions from other threads */
   _Atomic (VhostChain *) remote; /* newest first */
@@ -188,9 +190,9 @@ void vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_use
                           guint64 log_address);
 /* -1: none (L5). */
 void vhost_queue_take_log_fd (VhostQueue *self, int fd);
-/* The front-end has answered a miss. If the address is still not in the map, the access fails:
- * the ring breaks (I5). */
-void vhost_queue_miss_answered (VhostQueue *self, guint64 iova);
+/* The front-end has answered a miss. If the ring still waits for this access, it fails: the ring
+ * breaks (I5). */
+void vhost_queue_miss_answered (VhostQueue *self, guint64 iova, guint access);
 /* The session is over and requests are still out: forget them, let go of memory as they end, touch
  * no ring. */
 void vhost_queue_abandon (VhostQueue *self);
@@ -223,10 +225,34 @@ void vhost_queue_run_task (VhostTask **slot);
 void vhost_queue_drained (VhostQueue *self);
 /* Something has no translation: ask for it, once. */
 void vhost_queue_ask (VhostQueue *self, guint64 iova, guint access);
+/* The back-end gets what a filter let go, and nothing from the ring; only while the queue does not
+ * accept. TRUE: once more, please. May be the end of @self. */
+gboolean vhost_queue_serve_resumed (VhostQueue *self);
 /* The chain's end, without the ring: it counts in no map any more and goes back to the pool. */
 void vhost_queue_let_go (VhostQueue *self, VhostChain *chain);
 /* vhost_chain_hand_back () on the owner's thread. */
 gboolean vhost_queue_hand_back (VhostQueue *self, VhostChain *chain);
+
+/* A number of the calling thread's own. The system gives the names of threads that have ended to
+ * new ones, which must not pass for the owner. */
+extern __thread guint64 vhost_queue_thread_number;
+guint64 vhost_queue_number_thread (void);
+
+static inline guint64
+vhost_queue_current_thread (void)
+{
+  guint64 number = vhost_queue_thread_number;
+
+  return G_LIKELY (number != 0) ? number : vhost_queue_number_thread ();
+}
+
+/* Thread: any. relaxed: only a thread itself makes this true for it. */
+static inline gboolean
+vhost_queue_is_own_thread (VhostQueue *self)
+{
+  return atomic_load_explicit (self->owner_thread, memory_order_relaxed)
+         == vhost_queue_current_thread ();
+}
 
 static inline gboolean
 vhost_queue_has_available (VhostQueue *self)

@@ -55,6 +55,16 @@ enum
 static GParamSpec *properties[N_PROPS];
 
 __thread VhostQueue *vhost_queue_completing;
+__thread guint64 vhost_queue_thread_number;
+
+guint64
+vhost_queue_number_thread (void)
+{
+  static _Atomic (guint64) last;
+
+  vhost_queue_thread_number = atomic_fetch_add_explicit (&last, 1, memory_order_relaxed) + 1;
+  return vhost_queue_thread_number;
+}
 
 G_DEFINE_FINAL_TYPE (VhostQueue, vhost_queue, G_TYPE_OBJECT)
 
@@ -84,6 +94,18 @@ drop_free_chains (VhostQueue *self)
 }
 
 static void
+drop_chains (VhostChain *chain)
+{
+  while (chain != NULL)
+    {
+      VhostChain *next = chain->remote_next;
+
+      vhost_chain_unref (chain);
+      chain = next;
+    }
+}
+
+static void
 vhost_queue_finalize (GObject *object)
 {
   VhostQueue *self = VHOST_QUEUE (object);
@@ -100,6 +122,8 @@ vhost_queue_finalize (GObject *object)
       self->silent = TRUE; /* nobody would flush */
       self->filter->drop (g_steal_pointer (&self->filter));
     }
+  drop_chains (self->resumed);
+  drop_chains (self->held);
   drop_free_chains (self);
   g_free (self->free_chains);
   g_clear_pointer (&self->map, vhost_queue_map_free);
@@ -200,7 +224,8 @@ vhost_queue_init (VhostQueue *self)
 {
   self->kick_fd = self->call_fd = self->err_fd = self->log_fd = -1;
   self->held_end = &self->held;
-  self->owner_thread = pthread_self ();
+  atomic_init (&self->own_thread, vhost_queue_current_thread ());
+  self->owner_thread = &self->own_thread;
   self->remote_task.run = run_remote;
   self->segments_left = SEGMENT_BUDGET;
   atomic_init (&self->state, VHOST_QUEUE_STATE_STOPPED);
@@ -305,6 +330,8 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   self->ring = ring;
   self->ring.cache = &self->cache;
   self->ring.segments_left = &self->segments_left;
+  self->ring.log_batch = &self->log_batch;
+  self->log_batch.n = 0;
   self->cache = cache;
   g_free (self->free_chains);
   self->free_chains = g_new (VhostChain *, setup->size);
@@ -322,7 +349,7 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   self->log = setup->dirty_log != NULL ? vhost_dirty_log_ref (setup->dirty_log) : NULL;
 
   self->inflight = setup->inflight;
-  self->owner_thread = pthread_self ();
+  atomic_store_explicit (&self->own_thread, vhost_queue_current_thread (), memory_order_relaxed);
   self->more = self->starved = self->dirty = self->announced = self->silent = FALSE;
   self->kicks_wanted = self->resubmit_only = self->suspending = self->miss_asked = FALSE;
   self->unplaced = self->base_pending = !placed;
@@ -349,10 +376,10 @@ vhost_queue_ask (VhostQueue *self, guint64 iova, guint access)
 }
 
 void
-vhost_queue_miss_answered (VhostQueue *self, guint64 iova)
+vhost_queue_miss_answered (VhostQueue *self, guint64 iova, guint access)
 {
   /* A new map since then has cleared the question, and asked its own. */
-  if (!self->miss_asked || self->miss_iova != iova)
+  if (!self->miss_asked || self->miss_iova != iova || self->miss_access != access)
     return;
   vhost_queue_break (
       self, g_error_new (VHOST_ERROR, VHOST_ERROR_RING,
@@ -420,6 +447,11 @@ vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
   /* Before the state: the last one that it gives back would end the stop. */
   if (self->filter != NULL)
     self->filter->release (self->filter, TRUE);
+  /* The back-end knows all that it has when it is told of the stop. */
+  self->accepting = FALSE;
+  while (self->resumed != NULL && vhost_queue_serve_resumed (self))
+    ;
+  set_state (self, vhost_queue_get_state (self));
   self->suspending = suspend && self->ring.inflight != NULL;
   /* What is in flight for the front-end must have ended, also what only its area knows of. */
   while (!self->suspending && self->accepting && self->ring.n_resubmit > 0)
@@ -429,7 +461,8 @@ vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped)
       self->resubmit_only = TRUE;
       vhost_queue_serve (self);
       if (self->ring.n_resubmit == before)
-        break; /* the back-end takes no more; it stays recorded */
+        break; /* the back-end takes no more, or has too many segments out already; a rest stays
+                  recorded, for whoever serves the ring next */
     }
   set_state (self, VHOST_QUEUE_STATE_DRAINING);
   release_held (self, FALSE);
@@ -496,9 +529,9 @@ take_place (VhostQueue *self)
 {
   GError *error = NULL;
 
-  if (self->base_pending)
+  if (self->base_pending && !self->silent)
     {
-      self->base_pending = FALSE;
+      /* A base that is not possible stays pending: it is where the ring stops, too. */
       if (!self->ring.ops->set_base (&self->ring, self->base, &error))
         {
           self->silent = TRUE;
@@ -506,6 +539,7 @@ take_place (VhostQueue *self)
           vhost_queue_break (self, error);
           return;
         }
+      self->base_pending = FALSE;
       if (self->ring.inflight != NULL && self->call_fd >= 0)
         vhost_fd_notify (self->call_fd);
     }
@@ -526,6 +560,7 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
   if (self->map != NULL && self->map->memory != memory)
     {
       VhostQueueMap *old = self->map;
+      gboolean unused = old->in_flight == 0; /* else its last request frees it, perhaps below */
       GError *error = NULL;
 
       vhost_queue_flush (self); /* to where the ring was until now */
@@ -533,7 +568,7 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
       self->map->memory = vhost_memory_ref (memory);
       self->cache = (VhostMemoryCache){ 0 };
       self->ring.memory = memory;
-      if (old->in_flight > 0)
+      if (!unused)
         {
           old->next = self->old_maps;
           self->old_maps = old;
@@ -543,12 +578,13 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
         lose_place (self, error);
       else
         take_place (self);
-      if (old->in_flight == 0)
+      if (unused)
         vhost_queue_map_free (old);
     }
+  /* From here on no filter keeps what uses an older one, nor what comes back of it later. */
+  self->released = released;
   if (self->filter != NULL && released != NULL && self->old_maps != NULL)
     self->filter->release (self->filter, FALSE);
-  self->released = released;
   if (self->old_maps == NULL)
     vhost_queue_run_task (&self->released);
 }
@@ -579,6 +615,12 @@ vhost_queue_set_log (VhostQueue *self, VhostDirtyLog *log, gboolean log_used, gu
 {
   VhostDirtyLog *old = g_steal_pointer (&self->log);
 
+  if (old != NULL)
+    {
+      vhost_queue_flush (self);
+      vhost_dirty_log_commit (old, &self->log_batch);
+      self->log_marked = FALSE;
+    }
   self->log = log != NULL ? vhost_dirty_log_ref (log) : NULL;
   self->ring.log = log;
   self->ring.log_used = log_used;

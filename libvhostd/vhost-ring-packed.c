@@ -192,10 +192,15 @@ static gboolean
 packed_has_available (VhostRing *ring)
 {
   gboolean wrap;
-  guint16 slot = ahead (ring, ring->slots_left, &wrap);
+  guint16 slot;
 
-  return (ring->slots_left < ring->size && is_available (load_flags (ring, slot), wrap))
-         || ring->resubmit_news;
+  if (ring->resubmit_news)
+    return TRUE;
+  /* As far as look () goes: what no look sees is no news. */
+  if (G_UNLIKELY (ring->leaves))
+    return is_available_ahead (ring, ring->slots_left);
+  slot = ahead (ring, 0, &wrap);
+  return is_available (load_flags (ring, slot), wrap);
 }
 
 /* The driver tells no index: how much there is can only be counted. That is done for a back-end
@@ -393,7 +398,7 @@ static inline void
 wrote_slot (VhostRing *ring, guint16 slot)
 {
   if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
-    vhost_dirty_log_mark_address (ring->log, ring->memory,
+    vhost_dirty_log_mark_address (ring->log, NULL, ring->memory,
                                   ring->descriptor_address + VHOST_RING_DESCRIPTOR * (guint64) slot,
                                   VHOST_RING_DESCRIPTOR);
 }
@@ -413,7 +418,7 @@ store_flags (VhostRing *ring, guint16 slot, guint16 flags)
 static inline gboolean
 has_written (const VhostChain *chain, guint32 length)
 {
-  return length > 0 || chain->status != NULL || chain->write_offset > 0;
+  return length > 0 || chain->n_status + chain->status_length > 0 || chain->write_offset > 0;
 }
 
 /* One used descriptor, for one list of @slots slots, or for a batch whose last one is @id and whose

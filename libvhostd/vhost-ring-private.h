@@ -81,8 +81,10 @@ struct _VhostRing
   guint n_requests;              /* of the in-flight region; the last n_resubmit remain */
 
   /* Writes to the ring itself are marked here (L2, L8, L12, L13). */
-  VhostDirtyLog *log; /* (unowned) (nullable): the queue's */
-  gboolean log_used;  /* VHOST_VRING_F_LOG */
+  VhostDirtyLog *log;         /* (unowned) (nullable): the queue's */
+  VhostDirtyBatch *log_batch; /* (unowned) (nullable): the queue's; committed before expose () and
+                                 publish () show anything */
+  gboolean log_used;          /* VHOST_VRING_F_LOG */
   guint64 log_address;
 
   /* Of the last VHOST_RING_MISS or failed place () */
@@ -112,6 +114,7 @@ struct _VhostRing
   guint16 mask;
   guint16 looked_at;      /* the driver's index that is no news: next_available, or behind what a
                              back-end left */
+  guint16 looked_from;    /* next_available at the last look () */
   guint16 seen_available; /* last read value of available->idx */
   guint16 exposed_used;   /* used->idx as the driver sees it */
 

@@ -189,14 +189,18 @@ split_has_available (VhostRing *ring)
 static guint32
 split_look (VhostRing *ring)
 {
+  ring->looked_from = ring->next_available;
   return load16 (&ring->available->index, __ATOMIC_RELAXED);
 }
 
 static void
 split_leave (VhostRing *ring, guint32 looked)
 {
-  /* It may have taken more than was there at the look. */
-  if ((guint16) (looked - ring->next_available) <= ring->size)
+  guint16 taken = (guint16) (ring->next_available - ring->looked_from);
+
+  /* It may have taken more than was there at the look. Otherwise the index is no news, even one
+   * that is not possible: whoever takes a request will see that. */
+  if (taken <= (guint16) (looked - ring->looked_from))
     ring->looked_at = (guint16) looked;
   ring->resubmit_news = FALSE;
 }
@@ -379,7 +383,8 @@ push_watched (VhostRing *ring, guint16 head, guint32 length, guint32 n)
 {
   struct _VhostSplitUsedElement *element = write_element (ring, head, length);
 
-  vhost_ring_wrote (ring, (guint64) ((guint8 *) element - (guint8 *) ring->used), sizeof *element);
+  vhost_ring_wrote_entry (ring, (guint64) ((guint8 *) element - (guint8 *) ring->used),
+                          sizeof *element);
   for (guint32 i = 0; i < n; i++)
     {
       guint16 done = ring->in_order ? vhost_ring_row_get (ring, i) : head;
@@ -437,9 +442,10 @@ expose_watched (VhostRing *ring)
 {
   if (ring->in_order)
     push_row (ring);
+  vhost_ring_commit_log (ring);
   store_index (ring);
   /* Before the store, a page could be copied without it and be found clean after it. */
-  vhost_ring_wrote (ring, G_STRUCT_OFFSET (struct _VhostSplitUsed, index), 2);
+  vhost_ring_wrote_entry (ring, G_STRUCT_OFFSET (struct _VhostSplitUsed, index), 2);
   if (ring->inflight != NULL && ring->exposed_used != ring->next_used)
     vhost_inflight_split_published (ring->inflight, ring->next_used);
   ring->exposed_used = ring->next_used;

@@ -181,7 +181,25 @@ static inline void
 vhost_ring_wrote (VhostRing *ring, guint64 offset, guint64 length)
 {
   if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
-    vhost_dirty_log_mark_address (ring->log, ring->memory, ring->log_address + offset, length);
+    vhost_dirty_log_mark_address (ring->log, NULL, ring->memory, ring->log_address + offset,
+                                  length);
+}
+
+/* The same of what is not visible yet: with all the rest of its group. */
+static inline void
+vhost_ring_wrote_entry (VhostRing *ring, guint64 offset, guint64 length)
+{
+  if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
+    vhost_dirty_log_mark_address (ring->log, ring->log_batch, ring->memory,
+                                  ring->log_address + offset, length);
+}
+
+/* Before a group becomes visible (L9). */
+static inline void
+vhost_ring_commit_log (VhostRing *ring)
+{
+  if (G_UNLIKELY (ring->log != NULL) && ring->log_batch != NULL)
+    vhost_dirty_log_commit (ring->log, ring->log_batch);
 }
 
 /* ---- IN_ORDER ---- */

@@ -16,12 +16,15 @@
 #include "vhost-fd-private.h"
 #include "vhost-session-private.h"
 
+#include <string.h>
+
 /* A MISS that was sent. The channel's callback frees it. */
 typedef struct
 {
   VhostSession *session; /* (unowned) (nullable): NULL, nobody is interested any more */
   guint64 iova;
   guint access;
+  gboolean settled;                         /* who asks the same from now on asks something new */
   guint8 vrings[VHOST_WIRE_MAX_QUEUES / 8]; /* who waits: a bit each */
 } VhostSessionMiss;
 
@@ -46,6 +49,31 @@ is_translated (VhostSession *self, guint64 iova, guint access)
 }
 
 /* ---- The view ---- */
+
+/* What the view translates now is answered, whatever the front-end says of it later: should the
+ * entry go again, then a ring that lacks it asks anew, and an answer that is still on its way is
+ * none to that. */
+static void
+settle_misses (VhostSession *self)
+{
+  for (GSList *l = self->misses; l != NULL; l = l->next)
+    {
+      VhostSessionMiss *miss = l->data;
+
+      if (!is_translated (self, miss->iova, miss->access))
+        continue;
+      miss->settled = TRUE;
+      memset (miss->vrings, 0, sizeof miss->vrings);
+    }
+  for (guint i = 0; i < self->n_vrings; i++)
+    {
+      VhostSessionVring *vring = &self->vrings[i];
+
+      if (vring->miss_answered
+          && is_translated (self, vring->answered_iova, vring->answered_access))
+        vring->miss_answered = FALSE;
+    }
+}
 
 static void
 forget_all_misses (VhostSession *self)
@@ -87,6 +115,7 @@ vhost_session_update_view (VhostSession *self, gboolean forget)
   memory = self->memory != NULL ? vhost_memory_ref (self->memory) : vhost_memory_new_empty ();
   g_clear_pointer (&self->view, vhost_memory_unref);
   self->view = vhost_iotlb_build_view (self->iotlb, memory);
+  settle_misses (self);
 }
 
 /* Thread: control. */
@@ -154,7 +183,7 @@ send_iotlb (VhostSession *self, VhostWireIotlbType type, guint64 iova, guint acc
 static void
 answered_run (VhostSessionCommand *command)
 {
-  vhost_queue_miss_answered (command->queue, command->address);
+  vhost_queue_miss_answered (command->queue, command->address, command->access);
   vhost_session_command_answer (command);
 }
 
@@ -187,6 +216,7 @@ judge_misses (gpointer data)
                     vring->answered_access, NULL, NULL);
       command = vhost_session_command_new (self, vring, answered_run, vhost_session_command_ended);
       command->address = vring->answered_iova;
+      command->access = vring->answered_access;
       vhost_session_command_post (command, FALSE);
     }
   return G_SOURCE_REMOVE;
@@ -260,7 +290,7 @@ find_miss (VhostSession *self, guint64 iova, guint access)
     {
       VhostSessionMiss *miss = l->data;
 
-      if (miss->iova == iova && miss->access == access)
+      if (!miss->settled && miss->iova == iova && miss->access == access)
         return miss;
     }
   return NULL;
@@ -308,7 +338,9 @@ queue_missed (VhostSessionCommand *command)
   VhostSession *self = command->session;
   VhostSessionVring *vring = &self->vrings[command->queue->index];
 
-  /* The newest counts: the ring asks again for what it still lacks when its map changes. */
+  /* The newest counts: the ring asks again for what it still lacks when its map changes. An answer
+   * that waits for its verdict was to a question before. */
+  vring->miss_answered = FALSE;
   vring->missing = TRUE;
   vring->miss_iova = command->address;
   vring->miss_access = command->access;
@@ -333,5 +365,12 @@ vhost_session_forget_misses (VhostSession *self, VhostSessionVring *vring)
 
   vring->missing = vring->miss_answered = FALSE;
   for (GSList *l = self->misses; l != NULL; l = l->next)
-    ((VhostSessionMiss *) l->data)->vrings[index / 8] &= (guint8) ~(1u << (index % 8));
+    {
+      VhostSessionMiss *miss = l->data;
+
+      if ((miss->vrings[index / 8] >> (index % 8) & 1) == 0)
+        continue;
+      miss->vrings[index / 8] &= (guint8) ~(1u << (index % 8));
+      miss->settled = TRUE; /* the ring's next start is another driver's, perhaps */
+    }
 }

@@ -27,7 +27,7 @@ vhost_session_get_log (VhostSession *self)
     return NULL;
   if (self->log == NULL)
     {
-      self->log = vhost_dirty_log_new_pending (); /* L11 */
+      self->log = vhost_dirty_log_new_pending (NULL); /* L11 */
       self->log_pending = TRUE;
     }
   return self->log;
@@ -126,10 +126,20 @@ vhost_session_update_log (VhostSession *self, guint64 old_features)
   gboolean on = vhost_session_has_feature (self, VHOST_WIRE_F_LOG_ALL);
   gboolean was_on = (old_features & VHOST_WIRE_BIT (VHOST_WIRE_F_LOG_ALL)) != 0;
 
-  /* A device that starts anew gets a new log, but only after its rings run (L11): the one that is
-   * there is read by nobody any more, so what is written until then must be remembered. */
-  if (on && self->n_started == 0 && has_real_log (self) && self->log_stale)
-    g_clear_pointer (&self->log, vhost_dirty_log_unref);
+  gboolean remember = on && has_real_log (self) && self->log_stale;
+
+  /* A log of an earlier migration, or of before all rings stopped: a new one may come, but perhaps
+   * only when rings run (L11), or the front-end goes on with the one that is there. So what is
+   * written until then is remembered, and marked there, too. */
+  if (remember)
+    {
+      VhostDirtyLog *stale = g_steal_pointer (&self->log);
+
+      self->log = vhost_dirty_log_new_pending (stale);
+      self->log_pending = TRUE;
+      self->log_stale = FALSE;
+      vhost_dirty_log_unref (stale);
+    }
   if (!on && was_on)
     {
       self->log_stale = TRUE;
@@ -138,7 +148,7 @@ vhost_session_update_log (VhostSession *self, guint64 old_features)
     }
   if (self->log == NULL)
     self->log_pending = FALSE;
-  return on != was_on && post_to_all (self);
+  return (on != was_on || remember) && post_to_all (self);
 }
 
 /* What an old log remembered goes into the new one, and then the front-end may have its answer. */

@@ -16,12 +16,14 @@
 
 #include <string.h>
 
-/* In the control thread a missing page would stop everything, and for as long as the front-end
- * likes: only workers may wait for one. */
+/* A userfaultfd reaches into all of this process, so it is given to those only whom the operator
+ * trusts. In the control thread a missing page would stop everything, and for as long as the
+ * front-end likes: only workers may wait for one. */
 gboolean
 vhost_session_can_postcopy (VhostSession *self)
 {
-  return vhost_backend_get_workers (self->backend) > 0 && vhost_postcopy_is_possible ();
+  return vhost_backend_get_postcopy (self->backend) && vhost_backend_get_workers (self->backend) > 0
+         && vhost_postcopy_is_possible ();
 }
 
 void

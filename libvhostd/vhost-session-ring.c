@@ -370,7 +370,7 @@ void
 vhost_session_begin_start (VhostSession *self)
 {
   self->tries = 0;
-  if (try_start (self) == G_SOURCE_CONTINUE)
+  if (try_start (self) == G_SOURCE_CONTINUE && !self->closing)
     {
       self->retry_timer = g_timeout_source_new (ACTIVATION_INTERVAL_MS);
       g_source_set_static_name (self->retry_timer, "VhostSession activation");

@@ -310,6 +310,7 @@ free_stuck_workers (VhostSession *self)
         free_stuck_writer (self->vrings[i].call_fd);
         free_stuck_writer (self->vrings[i].err_fd);
       }
+  free_stuck_writer (self->log_fd);
 }
 
 /* Thread: control. */

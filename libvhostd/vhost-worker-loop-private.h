@@ -11,6 +11,9 @@ struct _VhostWorker
 {
   GObject parent_instance;
 
+  /* vhost_queue_current_thread () of the one that serves; 0: none any more. Queues point to it. An
+   * inline worker goes along when its context moves to another thread. */
+  _Atomic (guint64) thread_number;
   char *name;
   GMainContext *context; /* (owned) */
   GThread *thread;       /* (owned) (nullable): NULL for an inline worker */
@@ -23,8 +26,6 @@ struct _VhostWorker
   gpointer hook_data;
 
   /* The thread's own from here on */
-  /* Read by any; an inline worker goes along when its context moves to another thread */
-  _Atomic (pthread_t) thread_id;
   VhostWaiter *waiter; /* (owned) (nullable): NULL for an inline worker */
   VhostIo io;
   gboolean quit;
@@ -39,9 +40,9 @@ struct _VhostWorker
   VhostQueue *dirty; /* to be flushed */
   gint64 poll_us;    /* how long to poll before sleeping: adapts between 0 and poll_max */
 
-  /* After the thread's end: tasks run where they are posted */
-  pthread_mutex_t ended_lock; /* not GMutex: the thread sanitizer cannot see into GLib */
+  /* After the thread's end: tasks run where they are posted, on one thread at a time */
   _Atomic (gboolean) ended;
+  _Atomic (gboolean) ended_busy;
 };
 
 void vhost_worker_link_ready (VhostWorker *self, VhostQueue *queue);

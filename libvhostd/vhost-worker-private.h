@@ -42,5 +42,7 @@ void vhost_worker_kick_queue (VhostWorker *self, VhostQueue *queue);
 
 /* Thread: worker. TRUE: within a pass, so a handler iterates the context. */
 gboolean vhost_worker_is_in_pass (VhostWorker *self);
+/* Thread: the one that runs an inline worker's context: it is the worker's from here on. */
+void vhost_worker_bind_thread (VhostWorker *self);
 /* Thread: worker, for VhostKickSource: run the ready and dirty queues once. */
 void vhost_worker_run_pass (VhostWorker *self);

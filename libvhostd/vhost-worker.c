@@ -48,7 +48,6 @@ vhost_worker_finalize (GObject *object)
   g_clear_pointer (&self->queues, g_ptr_array_unref);
   g_clear_pointer (&self->context, g_main_context_unref);
   vhost_mailbox_clear (&self->mailbox);
-  pthread_mutex_destroy (&self->ended_lock);
   g_free (self->name);
   G_OBJECT_CLASS (vhost_worker_parent_class)->finalize (object);
 }
@@ -107,15 +106,13 @@ vhost_worker_init (VhostWorker *self)
   self->queues = g_ptr_array_new ();
   self->ready_tail = &self->ready;
   self->mailbox.wake_fd = -1;
-  pthread_mutex_init (&self->ended_lock, NULL);
 }
 
-/* The worker's thread is the calling one. relaxed: who is not on it has nothing to do with what it
- * guards. */
-static void
-bind_thread (VhostWorker *self)
+/* relaxed: who is not on it has nothing to do with what it guards. */
+void
+vhost_worker_bind_thread (VhostWorker *self)
 {
-  atomic_store_explicit (&self->thread_id, pthread_self (), memory_order_relaxed);
+  atomic_store_explicit (&self->thread_number, vhost_queue_current_thread (), memory_order_relaxed);
 }
 
 /* ---- the thread */
@@ -205,7 +202,7 @@ thread_main (gpointer data)
   gboolean ok;
 
   block_signals ();
-  bind_thread (self);
+  vhost_worker_bind_thread (self);
   self->waiter = make_waiter (start->wanted, &self->waiter_kind, &start->error);
   ok = self->waiter != NULL
        && self->waiter->ops->add (self->waiter, self->mailbox.wake_fd, TRUE, 0, &start->error);
@@ -295,6 +292,8 @@ inline_prepare (GSource *source, gint *timeout)
   VhostWorker *self = ((InlineSource *) source)->worker;
 
   *timeout = -1;
+  /* Before anything is dispatched: a timer in the context may work on a queue, too. */
+  vhost_worker_bind_thread (self);
   /* A handler within a pass iterates the context: everything waits until it is through. */
   return !self->in_pass && inline_has_work (self);
 }
@@ -313,7 +312,7 @@ inline_dispatch (GSource *source, GSourceFunc callback, gpointer data)
 {
   VhostWorker *self = ((InlineSource *) source)->worker;
 
-  bind_thread (self);
+  vhost_worker_bind_thread (self);
   vhost_fd_drain (self->mailbox.wake_fd);
   /* A post takes the flag away, so it is set again before each look at the list. Partner: the
    * exchange in vhost_mailbox_post (). */
@@ -336,7 +335,7 @@ vhost_worker_new_inline (GMainContext *context, GError **error)
 
   self->name = g_strdup ("inline");
   self->waiter_kind = VHOST_WAITER_EPOLL; /* GLib's poll, to be exact */
-  bind_thread (self);
+  vhost_worker_bind_thread (self);
   if (!vhost_mailbox_init (&self->mailbox, error))
     return NULL;
   /* A post must write the descriptor: we do not know when the context sleeps. */
@@ -365,6 +364,23 @@ static void
 run_quit (VhostTask *task)
 {
   ((Quit *) task)->worker->quit = TRUE;
+}
+
+/* What is posted to a worker that has ended runs here, on one of the threads that post. Nobody
+ * waits for another: the end of a queue waits for those that are just handing a request over to it.
+ * Who finds the work taken can go, as the other one looks again after it has let go of it. */
+static void
+run_ended (VhostWorker *self)
+{
+  /* seq_cst, all of them: each poster pushes, then looks at ended_busy; each runner clears that,
+   * then looks at the list. One of the two sees the other. */
+  while (atomic_load (&self->mailbox.head) != NULL)
+    {
+      if (atomic_exchange (&self->ended_busy, TRUE))
+        break;
+      vhost_mailbox_run (&self->mailbox);
+      atomic_store (&self->ended_busy, FALSE);
+    }
 }
 
 void
@@ -400,25 +416,23 @@ vhost_worker_stop (VhostWorker *self)
   else
     return;
 
-  /* A back-end may still complete a request that it held back. */
-  pthread_mutex_lock (&self->ended_lock);
-  atomic_store_explicit (&self->ended, TRUE, memory_order_release);
-  vhost_mailbox_run (&self->mailbox);
-  pthread_mutex_unlock (&self->ended_lock);
+  /* A back-end may still complete a request that it held back. No thread is the queues' own any
+   * more, not even this one. */
+  atomic_store_explicit (&self->thread_number, 0, memory_order_relaxed);
+  atomic_store (&self->ended, TRUE);
+  run_ended (self);
 }
 
 void
 vhost_worker_post (VhostWorker *self, VhostTask *task)
 {
   vhost_mailbox_post (&self->mailbox, task);
-  /* seq_cst on both sides: either the end's last run sees the task, or we see the end */
+  /* seq_cst on both sides: either run_ended () of the stop sees the task, or we see the end */
   if (G_UNLIKELY (atomic_load (&self->ended)))
     {
       /* What runs may be the end of the last queue, which holds us. */
       g_object_ref (self);
-      pthread_mutex_lock (&self->ended_lock);
-      vhost_mailbox_run (&self->mailbox);
-      pthread_mutex_unlock (&self->ended_lock);
+      run_ended (self);
       g_object_unref (self);
     }
 }
@@ -443,8 +457,7 @@ vhost_worker_wake_queue (VhostQueue *queue)
 {
   VhostWorker *self = worker_of (queue);
 
-  if (!pthread_equal (atomic_load_explicit (&self->thread_id, memory_order_relaxed),
-                      pthread_self ()))
+  if (!vhost_queue_is_own_thread (queue))
     {
       vhost_worker_post (self, &queue->remote_task);
       return;
@@ -523,6 +536,7 @@ vhost_worker_start_queue (VhostWorker *self, VhostQueue *queue, const VhostQueue
     }
   if (queue->worker == NULL)
     queue->worker = g_object_ref (self);
+  queue->owner_thread = &self->thread_number;
   if (id == self->queues->len)
     g_ptr_array_add (self->queues, queue);
   else

@@ -65,7 +65,7 @@ set_up (void)
     }
   memory = vhost_memory_new_take_fds (infos, copies, 2, TRUE, &error);
   g_assert_no_error (error);
-  dirty_log = vhost_dirty_log_new_pending ();
+  dirty_log = vhost_dirty_log_new_pending (NULL);
   for (guint i = 0; i < 2; i++)
     {
       areas[i] = vhost_inflight_new (1, AREA_ENTRIES, i == 1, &error);

@@ -93,6 +93,25 @@ def count_wakeups(build, directory, seconds):
         return len(lines)
 
 
+def measure_features(build, image, rounds, seconds):
+    """What each feature of a ring costs: back-end CPU per request with it, without it, on two disks."""
+    features = ["", "--tracked", "--dirty-log", "--packed", "--packed --tracked", "--in-order"]
+    table = []
+    for name, options in (("null", ["--driver=null"]), ("4 KiB cached", [f"--blk-file={image}"])):
+        samples = {feature: [] for feature in features}
+        for _ in range(rounds):
+            for feature in features:
+                with Backend(image.parent, "feature", ours(build, *options)) as backend:
+                    result = bench(build, backend.socket, seconds, "--depth=32", "--busy", *feature.split())
+                samples[feature].append(result["back-end-cpu-ns-per-request"])
+        plain = statistics.median(samples[""])
+        for feature in features:
+            cost = statistics.median(samples[feature])
+            table.append({"disk": name, "feature": feature or "split", "cpu-ns-per-request": cost,
+                          "ratio": cost / plain})
+    return table
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=pathlib.Path)
@@ -126,9 +145,9 @@ def main():
             ("null, depth 1, sleeping front-end", ["--driver=null"], [null], ["--depth=1"], iops, 3),
             ("null, depth 32, sleeping front-end", ["--driver=null"], [null], ["--depth=32"], iops, 3),
             ("null, depth 1, front-end polls 20 us, then sleeps", ["--driver=null"], [null],
-             ["--depth=1", "--poll=20"], iops, 3),
+             ["--depth=1", "--poll=20"], iops, None),
             ("null, depth 32, front-end polls 20 us, then sleeps", ["--driver=null"], [null],
-             ["--depth=32", "--poll=20"], iops, 3),
+             ["--depth=32", "--poll=20"], iops, None),
             ("4 KiB random reads of a cached file, depth 32, busy front-end", [f"--blk-file={image}"], cached,
              ["--depth=32", "--busy"], iops, 1.5),
             ("4 KiB random reads of a cached file, depth 32, sleeping front-end", [f"--blk-file={image}"], cached,
@@ -155,6 +174,7 @@ def main():
                 first, others = measured[ident]
                 mine.append(first[key])
                 theirs.append((max if more else min)(other[key] for other in others))
+        features = measure_features(build, image, args.rounds, args.seconds)
         wakeups = count_wakeups(build, directory, 3)
 
     table = []
@@ -162,7 +182,7 @@ def main():
         a, b = statistics.median(mine), statistics.median(theirs)
         table.append({"row": name, "unit": unit, "vhostd": a, "qemu-storage-daemon": b,
                       "ratio": a / b if more else b / a, "goal": goal})
-    result = {"rows": table, "wake-floor": statistics.median(floors), "idle-system-calls-in-3-s": wakeups}
+    result = {"rows": table, "features": features, "wake-floor": statistics.median(floors), "idle-system-calls-in-3-s": wakeups}
     if args.json:
         print(json.dumps(result, indent=2))
         return 0
@@ -172,6 +192,10 @@ def main():
         print(f"{row['row'] + ': ' + row['unit']:72} {row['vhostd']:>10.0f} "
               f"{row['qemu-storage-daemon']:>10.0f} {row['ratio']:6.2f}"
               f"  {row['goal'] if row['goal'] else '-'}")
+    print("\nvhostd's own CPU per request, depth 32, busy front-end:")
+    for row in features:
+        print(f"{row['disk'] + ', ' + row['feature']:72} {row['cpu-ns-per-request']:>10.0f} {'':>10} {row['ratio']:6.2f}")
+    print()
     floor = result["wake-floor"]
     print(f"a sleeping thread can be woken {floor:.0f} times a second here: at depth 1 no back-end can serve a front-end "
           "that always sleeps more often than that")

@@ -208,7 +208,7 @@ rich_begin (Rich *self, guint64 protocol_features)
 
   memset (self, 0, sizeof *self);
   self->channel = -1;
-  self->backend = g_object_new (RICH_TYPE_BACKEND, "num-queues", 2, NULL);
+  self->backend = g_object_new (RICH_TYPE_BACKEND, "num-queues", 2, "postcopy", TRUE, NULL);
   self->data = rich_backend_get_data (self->backend);
   self->device = live_device_new (self->backend, NULL, NULL);
   self->n_fds = raw_count_idle_fds (self->device);

@@ -13,17 +13,18 @@ G_BEGIN_DECLS
 G_DECLARE_FINAL_TYPE (RichBackend, rich_backend, RICH, BACKEND, VhostBackend)
 
 /* Of the device; read and written on the daemon's thread, or while nothing is under way and
- * rich_sync () has been called. */
+ * rich_sync () has been called. Atomic, since a message to the daemon orders nothing that a thread
+ * sanitizer could see. */
 typedef struct
 {
-  GBytes *state; /* (owned) */
-  gboolean fail; /* the next call */
-  gboolean hold; /* state transfers do not end until they are cancelled */
-  guint n_saves, n_loads, n_cancelled, n_memory_changes;
+  GBytes *state;           /* (owned) */
+  _Atomic (gboolean) fail; /* the next call */
+  _Atomic (gboolean) hold; /* state transfers do not end until they are cancelled */
+  _Atomic (guint) n_saves, n_loads, n_cancelled, n_memory_changes;
   guint8 mac[6];
-  guint mtu;
-  gsize crypto_size;
-  gint64 crypto_closed;
+  _Atomic (guint) mtu;
+  _Atomic (gsize) crypto_size;
+  _Atomic (gint64) crypto_closed;
   int gpu_fd; /* (owned) */
 } RichData;
 RichData *rich_backend_get_data (RichBackend *self);

@@ -57,6 +57,7 @@ give_state (Rich *f, gsize size)
 {
   g_bytes_unref (f->data->state);
   f->data->state = g_bytes_new_take (make_state (size), size);
+  rich_sync (f);
 }
 
 static GByteArray *

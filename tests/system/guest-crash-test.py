@@ -18,9 +18,10 @@ import tap  # noqa: E402
 import vm  # noqa: E402
 from vm import MIB, sha256  # noqa: E402
 
-KILLS = int(os.environ.get("VHOST_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("VHOST_TEST_KILLS", "2"))
 # Requests end out of order and some of them late, so that a kill finds every state that there is.
-DISORDER = ["--filter=delay", "--delay-ms=1", "--delay-jitter-ms=15", "--filter=reorder", "--reorder-depth=4"]
+DISORDER = ["--filter=delay", "--delay-us=200", "--delay-jitter-ms=4", "--filter=reorder", "--reorder-depth=4",
+            "--reorder-ms=2"]
 
 
 def check_image(image, values):

@@ -104,12 +104,13 @@ def packed():
 
 @tap.test("a guest moves while its requests end late and out of order")
 def disorder():
-    migrate(1, options=["--filter=delay", "--delay-ms=2", "--delay-jitter-ms=10", "--filter=reorder"])
+    migrate(1, options=["--filter=delay", "--delay-us=200", "--delay-jitter-ms=4", "--filter=reorder",
+                        "--reorder-ms=2"])
 
 
 @tap.test("a guest moves first and fetches its memory afterwards")
 def postcopy():
-    migrate(max(1, MOVES // 3), postcopy=True)
+    migrate(max(1, MOVES // 3), postcopy=True, options=["--postcopy"])
 
 
 @tap.test("a migration that is cancelled leaves the guest running where it was")

@@ -204,7 +204,7 @@ static void
 test_covers_what_it_has_bits_for (void)
 {
   Logged logged;
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
 
   logged_init (&logged, 4096, 2, 0);
   g_assert_true (vhost_dirty_log_covers (logged.log, 0, 16 * PAGE));
@@ -342,8 +342,8 @@ test_a_page_written_while_its_bit_is_taken_is_not_lost (void)
 static void
 test_remembers_pages_until_there_is_a_log (void)
 {
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
-  g_autoptr (VhostDirtyLog) second = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
+  g_autoptr (VhostDirtyLog) second = vhost_dirty_log_new_pending (NULL);
   Logged logged;
 
   vhost_dirty_log_mark (pending, 3 * PAGE, 1);
@@ -369,7 +369,7 @@ static void
 test_remembers_more_pages_than_it_has_room_for (void)
 {
   const guint64 n = 200000;
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
   Logged logged;
 
   for (guint64 i = 0; i < n; i++)
@@ -394,7 +394,7 @@ mark_pending (gpointer data)
 static void
 test_remembers_pages_of_several_threads (void)
 {
-  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending ();
+  g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
   Marker markers[2] = { { pending, 0 }, { pending, 1 } };
   GThread *threads[2];
   Logged logged;
@@ -425,14 +425,14 @@ test_marks_by_places_in_this_process (void)
   low = guest_memory_at (memory, 0);
   high = guest_memory_at (memory, 40 * PAGE);
   /* By guest pages, however the region lies in this process. */
-  vhost_dirty_log_mark_host (logged.log, memory, low + PAGE - 1, 2);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, low + PAGE - 1, 2);
   g_assert_cmpuint (logged.file[0], ==, 0x03);
-  vhost_dirty_log_mark_host (logged.log, memory, high + 7 * PAGE, PAGE);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, high + 7 * PAGE, PAGE);
   g_assert_cmpuint (logged.file[5], ==, 0x80);
   g_assert_cmpuint (count_bits (&logged), ==, 3);
-  vhost_dirty_log_mark_host (logged.log, memory, &outside, 1);
-  vhost_dirty_log_mark_host (logged.log, memory, NULL, PAGE);
-  vhost_dirty_log_mark_host (logged.log, memory, high - 1, 0);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, &outside, 1);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, NULL, PAGE);
+  vhost_dirty_log_mark_host (logged.log, NULL, memory, high - 1, 0);
   g_assert_cmpuint (count_bits (&logged), ==, 3);
   logged_clear (&logged);
 }
@@ -452,17 +452,17 @@ test_marks_guest_pages_through_a_view (void)
   Logged logged;
 
   logged_init (&logged, 4096, 4096, 0);
-  vhost_dirty_log_mark_address (logged.log, view, 101 * PAGE - 1, 2);
+  vhost_dirty_log_mark_address (logged.log, NULL, view, 101 * PAGE - 1, 2);
   g_assert_cmpuint (logged.file[1], ==, 0x42);
   g_assert_cmpuint (count_bits (&logged), ==, 2);
-  vhost_dirty_log_mark_host (logged.log, view, host, 1);
+  vhost_dirty_log_mark_host (logged.log, NULL, view, host, 1);
   g_assert_cmpuint (logged.file[1], ==, 0x43);
   /* Without a translation there is no page to mark, also not the one with that number. */
-  vhost_dirty_log_mark_address (logged.log, view, 102 * PAGE - 1, G_MAXUINT64);
-  vhost_dirty_log_mark_address (logged.log, view, 0, 1);
+  vhost_dirty_log_mark_address (logged.log, NULL, view, 102 * PAGE - 1, G_MAXUINT64);
+  vhost_dirty_log_mark_address (logged.log, NULL, view, 0, 1);
   g_assert_cmpuint (count_bits (&logged), ==, 3);
   /* Without a view, addresses are guest addresses, and need not be in the table (L2). */
-  vhost_dirty_log_mark_address (logged.log, memory, 0, 1);
+  vhost_dirty_log_mark_address (logged.log, NULL, memory, 0, 1);
   g_assert_cmpuint (logged.file[0], ==, 0x01);
   logged_clear (&logged);
 }

@@ -15,6 +15,7 @@ typedef struct
   gint64 order_step; /* of the order given to each */
   gboolean end;
   guint written;
+  VhostFilter *lets_go; /* (unowned) (nullable): of it when an answer comes by */
 } Tool;
 
 typedef struct
@@ -53,6 +54,8 @@ tool_completed (VhostFilter *filter, VhostQueue *queue, VhostChain *chain, guint
 
   self->written = written;
   hold (self, chain, self->end_time, ++self->n_completed);
+  if (self->lets_go != NULL)
+    vhost_filter_release (self->lets_go, queue);
 }
 
 static void
@@ -304,6 +307,128 @@ another_memory_map_does_not_wait (void)
 }
 
 static void
+what_uses_an_old_map_is_held_no_more (void)
+{
+  Scene s;
+  Tool *inner, *outer;
+  VhostMemory *memory;
+
+  scene_init (&s);
+  inner = scene_wrap (&s, tool_get_type ());
+  outer = scene_wrap (&s, tool_get_type ());
+  inner->end_time = outer->end_time = G_MAXINT64;
+  scene_start (&s);
+  scene_offer (&s, 1); /* an answer that the one lets go, for the other */
+  s.device->keep = TRUE;
+  scene_offer (&s, 1); /* one that comes later */
+  memory = hand_map (s.hand.fd, 0x7000000);
+  vhost_queue_set_memory (s.queue, memory, &s.release_task);
+  g_assert_cmpuint (s.released, ==, 0);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 1);
+  scene_offer (&s, 1); /* and one of the new map, which can wait */
+  scene_complete_kept (&s);
+  g_assert_cmpuint (s.released, ==, 1);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 2);
+  g_assert_cmpuint (vhost_filter_get_n_held (VHOST_FILTER (inner), s.queue), ==, 1);
+  s.device->keep = FALSE;
+  scene_clear (&s);
+  vhost_memory_unref (memory);
+}
+
+static guint seen_at_stop;
+
+static void
+note_stopping (VhostQueue *queue, gpointer owner)
+{
+  seen_at_stop = ((Scene *) owner)->device->n_seen;
+}
+
+static void
+a_device_hears_of_the_stop_last (void)
+{
+  Scene s;
+  Tool *tool;
+
+  scene_init (&s);
+  tool = scene_wrap (&s, tool_get_type ());
+  tool->start_time = G_MAXINT64;
+  s.device->keep = TRUE;
+  scene_start (&s);
+  s.queue->hooks.stopping = note_stopping;
+  seen_at_stop = 0;
+  scene_offer (&s, 5);
+  hand_offer (&s.hand, 5); /* too late */
+  scene_begin_stop (&s);
+  g_assert_cmpuint (seen_at_stop, ==, 5);
+  scene_complete_kept (&s);
+  scene_end_stop (&s);
+  g_assert_cmpuint (s.device->n_seen, ==, 5);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 5);
+  scene_clear (&s);
+}
+
+static void
+filters_may_let_go_within_one_another (void)
+{
+  Scene s;
+  Tool *inner, *outer;
+
+  scene_init (&s);
+  inner = scene_wrap (&s, tool_get_type ());
+  outer = scene_wrap (&s, tool_get_type ());
+  inner->end_time = G_MAXINT64;
+  outer->lets_go = VHOST_FILTER (inner);
+  scene_start (&s);
+  scene_offer (&s, 5);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 0);
+  vhost_filter_release (VHOST_FILTER (inner), s.queue);
+  scene_settle (&s);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 5);
+  scene_offer (&s, 5);
+  scene_begin_stop (&s);
+  scene_end_stop (&s);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 10);
+  g_assert_cmpuint (outer->n_completed, ==, 10);
+  scene_clear (&s);
+}
+
+/* Takes one request in its first pass. */
+static void
+process_slowly (VhostQueue *queue, gpointer owner)
+{
+  Scene *s = owner;
+  VhostChain *chain;
+
+  queue->hooks.process = scene_process;
+  chain = vhost_queue_pop (queue);
+  g_assert_nonnull (chain);
+  s->device->n_seen++;
+  vhost_chain_complete (chain, 1);
+}
+
+static void
+a_disabled_ring_serves_all_that_is_let_go (void)
+{
+  Scene s;
+  Tool *tool;
+
+  scene_init (&s);
+  tool = scene_wrap (&s, tool_get_type ());
+  tool->start_time = 1000;
+  tool->lets_go = VHOST_FILTER (tool);
+  scene_start (&s);
+  scene_offer (&s, 1);
+  tool->start_time = G_MAXINT64;
+  scene_offer (&s, 2);
+  vhost_queue_set_enabled (s.queue, FALSE);
+  s.queue->hooks.process = process_slowly;
+  SCENE_ITERATE_UNTIL (s.device->n_seen == 3);
+  scene_settle (&s);
+  g_assert_cmpuint (hand_used_index (&s.hand), ==, 3);
+  scene_clear (&s);
+}
+
+static void
 requests_of_a_broken_ring_still_start (void)
 {
   Scene s;
@@ -444,6 +569,14 @@ main (int argc, char **argv)
                    answers_from_other_threads_are_held_on_the_worker);
   g_test_add_func ("/filter-queue/without-descriptors-milliseconds-do",
                    without_descriptors_milliseconds_do);
+  g_test_add_func ("/filter-queue/what-uses-an-old-map-is-held-no-more",
+                   what_uses_an_old_map_is_held_no_more);
+  g_test_add_func ("/filter-queue/a-device-hears-of-the-stop-last",
+                   a_device_hears_of_the_stop_last);
+  g_test_add_func ("/filter-queue/filters-may-let-go-within-one-another",
+                   filters_may_let_go_within_one_another);
+  g_test_add_func ("/filter-queue/a-disabled-ring-serves-all-that-is-let-go",
+                   a_disabled_ring_serves_all_that_is_let_go);
   g_test_add_func ("/filter-queue/a-seventeenth-filter-does-nothing",
                    a_seventeenth_filter_does_nothing);
   return g_test_run ();

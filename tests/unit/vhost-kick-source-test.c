@@ -15,6 +15,10 @@ typedef struct
   int kick_fds[N];
   VhostWorker *worker;
   guint ticks;
+  gboolean hold;
+  VhostChain *held;
+  VhostTask stopped;
+  guint n_stopped;
 } Fixture;
 
 static void
@@ -23,7 +27,10 @@ process (VhostQueue *queue, gpointer owner)
   VhostChain *chain;
 
   while ((chain = vhost_queue_pop (queue)) != NULL)
-    vhost_chain_complete (chain, 1);
+    if (((Fixture *) owner)->hold)
+      ((Fixture *) owner)->held = chain;
+    else
+      vhost_chain_complete (chain, 1);
 }
 
 static void
@@ -157,6 +164,68 @@ a_source_is_destroyed_with_its_ring (Fixture *f, gconstpointer data)
   iterate_until (f, 0, 1);
 }
 
+static gpointer
+run_elsewhere (gpointer data)
+{
+  Fixture *f = data;
+
+  for (guint i = 2; i <= 10; i++)
+    {
+      kick (f, 0);
+      iterate_until (f, 0, i);
+    }
+  return NULL;
+}
+
+/* The thread that had the loop is another one's now, perhaps with the same name. */
+static void
+a_loop_may_move_to_another_thread (Fixture *f, gconstpointer data)
+{
+  kick (f, 0);
+  iterate_until (f, 0, 1);
+  g_thread_join (g_thread_new ("elsewhere", run_elsewhere, f));
+  for (guint i = 11; i <= 20; i++)
+    {
+      kick (f, 0);
+      iterate_until (f, 0, i);
+    }
+}
+
+static void
+note_stopped (VhostTask *task)
+{
+  ((Fixture *) (gpointer) ((guint8 *) task - G_STRUCT_OFFSET (Fixture, stopped)))->n_stopped++;
+}
+
+static gpointer
+end_elsewhere (gpointer data)
+{
+  Fixture *f = data;
+
+  kick (f, 0);
+  iterate_until (f, 0, 1);
+  vhost_chain_complete (f->held, 1);
+  iterate_until (f, 1, 1);
+  while (g_main_context_iteration (NULL, FALSE))
+    ;
+  return NULL;
+}
+
+static void
+a_ring_that_is_stopping_moves_along (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  kick (f, 1);
+  while (f->held == NULL)
+    g_main_context_iteration (NULL, TRUE);
+  f->hold = FALSE;
+  f->stopped.run = note_stopped;
+  vhost_worker_stop_queue (f->worker, f->queues[1], FALSE, &f->stopped);
+  g_assert_cmpuint (f->n_stopped, ==, 0);
+  g_thread_join (g_thread_new ("elsewhere", end_elsewhere, f));
+  g_assert_cmpuint (f->n_stopped, ==, 1);
+}
+
 #define ADD(name) g_test_add ("/kick-source/" #name, Fixture, NULL, set_up, name, tear_down)
 
 int
@@ -167,5 +236,7 @@ main (int argc, char **argv)
   ADD (a_timer_of_the_loop_goes_on);
   ADD (an_idle_ring_lets_the_loop_sleep);
   ADD (a_source_is_destroyed_with_its_ring);
+  ADD (a_loop_may_move_to_another_thread);
+  ADD (a_ring_that_is_stopping_moves_along);
   return g_test_run ();
 }

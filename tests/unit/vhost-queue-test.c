@@ -5,6 +5,7 @@
 #include "hand-ring.h"
 
 #include "vhost-error.h"
+#include "vhost-iotlb-private.h"
 
 typedef struct
 {
@@ -573,6 +574,131 @@ a_ring_of_32768_is_served (Fixture *f, gconstpointer data)
   g_assert_cmpuint (hand_used_index (&f->hand), ==, 32768);
 }
 
+/* The guest's memory behind a vIOMMU that changes nothing; without @used, the used ring has no
+ * translation. */
+static VhostMemory *
+make_view (Fixture *f, gboolean used)
+{
+  VhostIotlb *iotlb = vhost_iotlb_new ();
+  VhostMemory *view;
+
+  g_assert_true (vhost_iotlb_update (iotlb, f->hand.memory, HAND_BASE, HAND_USED - HAND_BASE,
+                                     0x7000000, 3, NULL));
+  g_assert_true (vhost_iotlb_update (iotlb, f->hand.memory, HAND_DATA,
+                                     HAND_BASE + HAND_SIZE - HAND_DATA,
+                                     0x7000000 + (HAND_DATA - HAND_BASE), 3, NULL));
+  if (used)
+    g_assert_true (vhost_iotlb_update (iotlb, f->hand.memory, HAND_USED, HAND_DATA - HAND_USED,
+                                       0x7000000 + (HAND_USED - HAND_BASE), 3, NULL));
+  view = vhost_iotlb_build_view (iotlb, f->hand.memory);
+  vhost_iotlb_free (iotlb);
+  return view;
+}
+
+static void
+an_answer_that_waits_for_its_ring_holds_no_map (Fixture *f, gconstpointer data)
+{
+  VhostMemory *whole[] = { make_view (f, TRUE), make_view (f, TRUE) };
+  VhostMemory *part[] = { make_view (f, FALSE), make_view (f, FALSE) };
+  VhostDirtyLog *log = vhost_dirty_log_new_pending (NULL);
+  Note released = { .task.run = note_run };
+
+  vhost_queue_set_memory (f->queue, whole[0], NULL);
+  vhost_queue_set_log (f->queue, log, FALSE, 0);
+  f->hold = TRUE;
+  offer (f, 2);
+  vhost_queue_serve (f->queue);
+  vhost_queue_set_memory (f->queue, part[0], NULL);
+  vhost_chain_complete (g_ptr_array_steal_index (f->held, 0), 1);
+  vhost_queue_set_memory (f->queue, part[1], &released.task);
+  g_assert_cmpuint (released.ran, ==, 0); /* the device may still write */
+  complete_held (f);
+  g_assert_cmpuint (released.ran, ==, 1);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 0);
+  vhost_queue_set_memory (f->queue, whole[1], NULL);
+  vhost_queue_flush (f->queue);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 2);
+  g_assert_cmpuint (f->hand.errors, ==, 0);
+  for (guint i = 0; i < 2; i++)
+    {
+      vhost_memory_unref (whole[i]);
+      vhost_memory_unref (part[i]);
+    }
+  vhost_dirty_log_unref (log);
+}
+
+static void
+a_base_that_proves_impossible_is_the_rings_base (Fixture *f, gconstpointer data)
+{
+  g_autoptr (VhostMemory) whole = make_view (f, TRUE);
+  g_autoptr (VhostMemory) part = make_view (f, FALSE);
+  g_autoptr (VhostMemory) again = make_view (f, TRUE);
+  g_autoptr (GError) error = NULL;
+  Note stopped = { .task.run = note_run };
+
+  vhost_queue_stop (f->queue, FALSE, &stopped.task);
+  f->setup = hand_setup (&f->hand);
+  f->setup.base = 100; /* ahead of a used index that cannot be read yet */
+  g_assert_true (vhost_queue_start (f->queue, &f->setup, part, &error));
+  g_assert_no_error (error);
+  vhost_queue_set_memory (f->queue, whole, NULL);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+  vhost_queue_set_memory (f->queue, again, NULL);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+  vhost_queue_stop (f->queue, FALSE, &stopped.task);
+  g_assert_cmpuint (vhost_queue_get_base (f->queue), ==, 100);
+}
+
+static void
+an_index_that_is_not_possible_keeps_nobody_awake (Fixture *f, gconstpointer data)
+{
+  static const guint16 indices[] = { 7, 40000, 65535, 8, 0 };
+
+  f->lazy = TRUE;
+  for (guint i = 0; i < G_N_ELEMENTS (indices); i++)
+    {
+      hand_set_avail_index (&f->hand, indices[i]);
+      g_assert_true (vhost_queue_has_available (f->queue));
+      g_assert_false (vhost_queue_serve (f->queue));
+      g_assert_false (vhost_queue_has_available (f->queue));
+      g_assert_false (vhost_queue_kicks_on (f->queue));
+    }
+  hand_set_avail_index (&f->hand, 40000);
+  f->lazy = FALSE;
+  vhost_queue_serve (f->queue);
+  g_assert_cmpuint (f->hand.errors, ==, 1);
+}
+
+static void
+L9_all_that_was_split_off_is_marked (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  int fd = memfd_create ("log", MFD_CLOEXEC);
+  guint8 pages[128] = { 0 };
+  VhostDirtyLog *log;
+  VhostChain *chain;
+
+  g_assert_cmpint (ftruncate (fd, 4096), ==, 0);
+  log = vhost_dirty_log_new_take_fd (dup (fd), 4096, 0, &error);
+  g_assert_no_error (error);
+  vhost_queue_set_log (f->queue, log, FALSE, 0);
+  /* A byte, two and three, each in a page of its own. */
+  for (guint i = 0; i < 3; i++)
+    hand_desc (&f->hand, i, HAND_DATA + i * 4096, i + 1, i < 2 ? 3 : 2, i + 1);
+  hand_offer (&f->hand, 0);
+  f->hold = TRUE;
+  vhost_queue_serve (f->queue);
+  chain = g_ptr_array_steal_index (f->held, 0);
+  for (guint i = 0; i < 4; i++)
+    g_assert_nonnull (vhost_chain_split_status (chain));
+  g_assert_cmpuint (vhost_chain_get_writable_size (chain), ==, 2);
+  vhost_chain_complete (chain, 6);
+  g_assert_cmpint (pread (fd, pages, sizeof pages, HAND_DATA / 4096 / 8), ==, sizeof pages);
+  g_assert_cmphex (pages[0], ==, 7);
+  vhost_dirty_log_unref (log);
+  close (fd);
+}
+
 #define ADD(name, up) g_test_add ("/queue/" #name, Fixture, NULL, up, name, tear_down)
 
 int
@@ -603,5 +729,9 @@ main (int argc, char **argv)
   ADD (a_starved_queue_waits_for_a_completion, set_up_large);
   ADD (a_starved_queue_that_is_abandoned_wakes_nobody, set_up_large);
   ADD (an_abandoned_queue_shows_what_had_ended, set_up);
+  ADD (an_answer_that_waits_for_its_ring_holds_no_map, set_up);
+  ADD (a_base_that_proves_impossible_is_the_rings_base, set_up);
+  ADD (an_index_that_is_not_possible_keeps_nobody_awake, set_up);
+  ADD (L9_all_that_was_split_off_is_marked, set_up);
   return g_test_run ();
 }

@@ -187,6 +187,36 @@ test_what_does_not_exist_breaks_the_ring (Fixture *f, gconstpointer data)
   close (channel);
 }
 
+/* The address has had its translation, and has lost it again. */
+static void
+test_an_old_answer_is_none_to_a_new_question (Fixture *f, gconstpointer data)
+{
+  const guint64 iova = HAND_DATA - HAND_BASE + IOVA;
+  int channel;
+
+  start_behind (f);
+  channel = give_channel (f);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, iova, 2);
+  g_assert_cmpuint (update (f, HAND_DATA, 4096), ==, 0);
+  ITERATE_UNTIL (hand_used_index (&f->hand) == 1);
+  g_assert_cmpuint (send_entry (f, VHOST_WIRE_IOTLB_INVALIDATE, iova, 4096, 0, 0), ==, 0);
+  offer_behind (f);
+  ITERATE_UNTIL (f->session->n_misses == 2);
+  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, iova, 2);
+  answer (channel); /* to the first one */
+  ITERATE_UNTIL (f->session->n_misses == 1);
+  g_assert_null (f->session->miss_source); /* no verdict is due */
+  g_assert_false (f->session->vrings[0].miss_answered);
+  g_assert_cmpuint (update (f, HAND_DATA, 4096), ==, 0);
+  answer (channel);
+  ITERATE_UNTIL (hand_used_index (&f->hand) == 2);
+  g_assert_cmpuint (f->n_broken, ==, 0);
+  close (channel);
+}
+
 /* Both are there at once; the order of the sockets must not count. */
 static void
 test_an_update_before_the_answer_counts (Fixture *f, gconstpointer data)
@@ -255,6 +285,8 @@ main (int argc, char **argv)
   ADD ("I3-BACKEND_IOTLB_MSG-asks-once-for-what-is-missing", set_up, test_asks_and_goes_on);
   ADD ("asks-for-the-ring-itself", set_up, test_asks_for_the_ring_itself);
   ADD ("what-does-not-exist-breaks-the-ring", set_up, test_what_does_not_exist_breaks_the_ring);
+  ADD ("an-old-answer-is-none-to-a-new-question", set_up,
+       test_an_old_answer_is_none_to_a_new_question);
   ADD ("an-update-before-the-answer-counts", set_up, test_an_update_before_the_answer_counts);
   ADD ("asks-again-on-another-channel", set_up, test_asks_again_on_another_channel);
   ADD ("setting-features-forgets-translations", set_up, test_features_begin_anew);

@@ -135,9 +135,10 @@ test_remembers_until_there_is_a_log (Fixture *f, gconstpointer data)
   free_log (&log);
 }
 
-/* A device that was stopped and is started anew gets its log after its rings. */
+/* A device that was stopped and is started anew gets its log after its rings, or goes on with the
+ * one that is there: nobody has said so yet. */
 static void
-test_a_new_start_forgets_the_old_log (Fixture *f, gconstpointer data)
+test_a_new_start_marks_the_old_log_and_the_new (Fixture *f, gconstpointer data)
 {
   Log old = new_log ();
   Log log = new_log ();
@@ -150,7 +151,27 @@ test_a_new_start_forgets_the_old_log (Fixture *f, gconstpointer data)
   start_ring (f, 0);
   serve (f);
   wait_for_worker (f);
-  g_assert_true (is_clean (&old));
+  g_assert_true (is_dirty (&old, DATA_PAGE));
+  g_assert_cmpuint (set_log (f, &log), ==, 0);
+  g_assert_true (is_dirty (&log, DATA_PAGE));
+  free_log (&old);
+  free_log (&log);
+}
+
+/* A migration was cancelled; the next one switches the log on before it sends another one. */
+static void
+test_a_second_migration_gets_all_marks (Fixture *f, gconstpointer data)
+{
+  Log old = new_log ();
+  Log log = new_log ();
+
+  start_logged (f);
+  g_assert_cmpuint (set_log (f, &old), ==, 0);
+  g_assert_cmpuint (set_log_all (f, TRUE), ==, 0);
+  g_assert_cmpuint (set_log_all (f, FALSE), ==, 0);
+  g_assert_cmpuint (set_log_all (f, TRUE), ==, 0);
+  serve (f);
+  wait_for_worker (f);
   g_assert_cmpuint (set_log (f, &log), ==, 0);
   g_assert_true (is_dirty (&log, DATA_PAGE));
   free_log (&old);
@@ -257,7 +278,9 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   ADD ("is-switched-on-and-off-while-rings-run", set_up, test_marks_while_running);
   ADD ("remembers-pages-until-there-is-a-log", set_up, test_remembers_until_there_is_a_log);
-  ADD ("a-new-start-forgets-the-old-log", set_up, test_a_new_start_forgets_the_old_log);
+  ADD ("a-new-start-marks-the-old-log-and-the-new", set_up,
+       test_a_new_start_marks_the_old_log_and_the_new);
+  ADD ("a-second-migration-gets-all-marks", set_up, test_a_second_migration_gets_all_marks);
   ADD ("nothing-is-marked-in-a-replaced-log", set_up, test_another_log);
   ADD ("refuses-logs-that-do-not-fit-their-file", set_up, test_refuses_bad_logs);
   ADD ("the-used-ring-must-lie-inside-the-log", set_up, test_used_ring_must_fit);

@@ -5,7 +5,7 @@
 #include "hand-ring.h"
 
 #include "vhost-error.h"
-#include "vhost-worker-private.h"
+#include "vhost-worker-loop-private.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -468,6 +468,107 @@ a_completion_after_the_worker_ended_is_harmless (Fixture *f, gconstpointer data)
   close (f->kick_fd);
 }
 
+/* Two queues of one worker that has ended: each is abandoned and lives for one request. */
+typedef struct
+{
+  Fixture f[2];
+  VhostChain *chains[2];
+  VhostTask blocker;
+} Ended;
+
+static void
+ended_init (Ended *self)
+{
+  memset (self, 0, sizeof *self);
+  self->f[0].worker = self->f[1].worker = vhost_worker_new_inline (NULL, NULL);
+  for (guint i = 0; i < 2; i++)
+    {
+      Fixture *f = &self->f[i];
+
+      f->inline_worker = TRUE;
+      f->hold = TRUE;
+      hand_ring_init (&f->hand, 64);
+      hand_desc (&f->hand, 0, HAND_DATA, 512, 2, 0);
+      hand_offer (&f->hand, 0);
+      f->queue = vhost_queue_new (i, 64, 0, &hooks, f);
+      vhost_queue_set_enabled (f->queue, TRUE);
+      f->setup = hand_setup (&f->hand);
+      start_queue (f);
+      WAIT_FOR (f, f->held != NULL);
+      self->chains[i] = f->held;
+      abandon (f);
+      g_object_add_weak_pointer (G_OBJECT (f->queue), (gpointer *) &f->queue);
+      g_object_unref (f->queue);
+    }
+}
+
+static void
+ended_clear (Ended *self)
+{
+  for (guint i = 0; i < 2; i++)
+    {
+      g_assert_null (self->f[i].queue);
+      hand_ring_clear (&self->f[i].hand);
+    }
+  g_assert_finalize_object (self->f[0].worker);
+}
+
+static gpointer
+complete_chain (gpointer data)
+{
+  vhost_chain_complete (data, 1);
+  return NULL;
+}
+
+static GThread *meeting[2];
+
+/* Runs while nobody else can: the two tasks must pile up behind it. */
+static void
+run_blocker (VhostTask *task)
+{
+  Ended *self = (Ended *) (gpointer) ((guint8 *) task - G_STRUCT_OFFSET (Ended, blocker));
+  VhostTask *head;
+
+  for (guint i = 0; i < 2; i++)
+    meeting[i] = g_thread_new ("meeting", complete_chain, self->chains[i]);
+  WAIT_FOR (&self->f[0],
+            (head = atomic_load (&self->f[0].worker->mailbox.head)) != NULL && head->next != NULL);
+}
+
+static void
+completions_after_the_end_may_meet (void)
+{
+  for (guint round = 0; round < 20; round++)
+    {
+      Ended ended;
+
+      ended_init (&ended);
+      vhost_worker_stop (ended.f[0].worker);
+      ended.blocker.run = run_blocker;
+      vhost_worker_post (ended.f[0].worker, &ended.blocker);
+      for (guint i = 0; i < 2; i++)
+        g_thread_join (meeting[i]);
+      ended_clear (&ended);
+    }
+}
+
+static void
+a_completion_may_meet_the_end (void)
+{
+  for (guint round = 0; round < 200; round++)
+    {
+      Ended ended;
+      GThread *thread;
+
+      ended_init (&ended);
+      thread = g_thread_new ("other", complete_chain, ended.chains[1]);
+      vhost_worker_stop (ended.f[0].worker);
+      vhost_chain_complete (ended.chains[0], 1);
+      g_thread_join (thread);
+      ended_clear (&ended);
+    }
+}
+
 #define ADD(name)                                                                                  \
   g_test_add ("/worker/inline/" #name, Fixture, GINT_TO_POINTER (VHOST_WAITER_AUTO), set_up, name, \
               tear_down);                                                                          \
@@ -492,5 +593,8 @@ main (int argc, char **argv)
   ADD (V40_a_ring_without_a_kick_descriptor_is_polled);
   ADD (stop_waits_for_a_request_that_is_held);
   ADD (a_completion_after_the_worker_ended_is_harmless);
+  g_test_add_func ("/worker/completions-after-the-end-may-meet",
+                   completions_after_the_end_may_meet);
+  g_test_add_func ("/worker/a-completion-may-meet-the-end", a_completion_may_meet_the_end);
   return g_test_run ();
 }

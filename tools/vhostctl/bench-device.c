@@ -222,15 +222,29 @@ check_ring_features (BenchDevice *self, const BenchOptions *options, GError **er
 gboolean
 bench_device_open (BenchDevice *self, const BenchOptions *options, GError **error)
 {
+  const guint64 protocol = wanted_protocol_features
+                           | (options->tracked ? BIT (PROTOCOL_INFLIGHT_SHMFD) : 0)
+                           | (options->dirty_log ? BIT (PROTOCOL_LOG_SHMFD) : 0);
   const guint64 features = wanted_features | (options->indirect ? BIT (FEATURE_RING_INDIRECT) : 0)
                            | (options->packed ? BIT (FEATURE_RING_PACKED) : 0)
                            | (options->in_order ? BIT (FEATURE_IN_ORDER) : 0);
+  guint64 refused;
   BlockConfig block;
 
   self->frontend = vhost_frontend_new ();
   if (!vhost_frontend_connect (self->frontend, options->socket_path, error)
-      || !vhost_frontend_negotiate (self->frontend, features, wanted_protocol_features, error))
+      || !vhost_frontend_negotiate (self->frontend, features, protocol, error))
     return FALSE;
+  refused = protocol & ~vhost_frontend_get_protocol_features (self->frontend)
+            & (BIT (PROTOCOL_INFLIGHT_SHMFD) | BIT (PROTOCOL_LOG_SHMFD));
+  if (refused != 0)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_NOT_NEGOTIATED,
+                   "the back-end offers no %s: leave %s away",
+                   (refused & BIT (PROTOCOL_LOG_SHMFD)) != 0 ? "dirty log" : "in-flight tracking",
+                   (refused & BIT (PROTOCOL_LOG_SHMFD)) != 0 ? "--dirty-log" : "--tracked");
+      return FALSE;
+    }
   self->pid = vhost_frontend_get_peer_pid (self->frontend);
   self->name = peer_get_name (self->pid);
   if (!read_config (self, &block, error))
@@ -247,7 +261,8 @@ bench_device_open (BenchDevice *self, const BenchOptions *options, GError **erro
   if (!check_ring_features (self, options, error))
     return FALSE;
   return check_queues (self, &block, options, error) && check_blocks (self, &block, options, error)
-         && check_segments (self, &block, options, error) && share_memory (self, options, error);
+         && check_segments (self, &block, options, error) && share_memory (self, options, error)
+         && (!options->dirty_log || vhost_frontend_start_log (self->frontend, error));
 }
 
 void

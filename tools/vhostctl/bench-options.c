@@ -39,6 +39,8 @@ static gboolean opt_sleep;
 static gboolean opt_indirect;
 static gboolean opt_packed;
 static gboolean opt_in_order;
+static gboolean opt_tracked;
+static gboolean opt_dirty_log;
 static gboolean opt_verify;
 static int opt_poll;
 static gboolean opt_json;
@@ -73,6 +75,10 @@ static const GOptionEntry entries[] = {
   { "packed", 0, 0, G_OPTION_ARG_NONE, &opt_packed, "Use packed rings", NULL },
   { "in-order", 0, 0, G_OPTION_ARG_NONE, &opt_in_order,
     "Let the device use buffers in the order they came", NULL },
+  { "tracked", 0, 0, G_OPTION_ARG_NONE, &opt_tracked,
+    "Have requests in flight tracked, for crash recovery", NULL },
+  { "dirty-log", 0, 0, G_OPTION_ARG_NONE, &opt_dirty_log,
+    "Have writes to memory logged, as during a migration", NULL },
   { "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
     "Write patterns, read all of them back and compare (default mode: mixed; destroys data)",
     NULL },
@@ -290,6 +296,8 @@ bench_options_parse (BenchOptions *self, int argc, char **argv)
   self->indirect = opt_indirect;
   self->packed = opt_packed;
   self->in_order = opt_in_order;
+  self->tracked = opt_tracked;
+  self->dirty_log = opt_dirty_log;
   self->verify = opt_verify;
   self->json = opt_json;
   self->progress = !opt_no_progress;

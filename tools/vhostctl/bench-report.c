@@ -276,13 +276,14 @@ print_words (const BenchReport *self)
   printf (LABEL "%s", "load", bench_mode_name (options->mode));
   if (options->mode == BENCH_MIXED)
     printf (" (%u %% reads)", options->read_percent);
-  printf (", %s, depth %u, %u queue%s of %u, %s%s%s%s\n", block_size, options->depth,
+  printf (", %s, depth %u, %u queue%s of %u, %s%s%s%s%s%s\n", block_size, options->depth,
           options->n_queues, options->n_queues == 1 ? "" : "s", options->queue_size,
           options->busy          ? "busy"
           : options->poll_ns > 0 ? "polling, then sleeping"
                                  : "sleeping",
           options->indirect ? ", indirect" : "", options->packed ? ", packed" : "",
-          options->in_order ? ", in order" : "");
+          options->in_order ? ", in order" : "", options->tracked ? ", tracked" : "",
+          options->dirty_log ? ", logged" : "");
   printf (LABEL "%" G_GUINT64_FORMAT " (%" G_GUINT64_FORMAT " reads, %" G_GUINT64_FORMAT
                 " writes) in %.2f s%s\n",
           "requests", latency->n, total->n_reads, total->n_writes, (double) total->elapsed_ns / 1e9,
@@ -364,6 +365,8 @@ add_options (JsonBuilder *builder, const BenchOptions *options, const BenchDevic
   vhostctl_json_boolean (builder, "indirect", options->indirect);
   vhostctl_json_boolean (builder, "packed", options->packed);
   vhostctl_json_boolean (builder, "in_order", options->in_order);
+  vhostctl_json_boolean (builder, "tracked", options->tracked);
+  vhostctl_json_boolean (builder, "dirty_log", options->dirty_log);
   vhostctl_json_boolean (builder, "verify", options->verify);
   /* As text: many readers' numbers have 53 bits. */
   vhostctl_json_string (builder, "seed", seed);

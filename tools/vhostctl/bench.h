@@ -41,6 +41,8 @@ typedef struct
   gboolean indirect;
   gboolean packed;
   gboolean in_order;
+  gboolean tracked;   /* in-flight tracking */
+  gboolean dirty_log; /* as during a migration */
   gboolean verify;
   gboolean json;
   gboolean progress;

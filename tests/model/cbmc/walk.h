@@ -45,9 +45,23 @@ vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 length
 }
 
 void
-vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostMemory *map, const void *host, guint64 length)
+vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *map,
+                           const void *host, guint64 length)
 {
-  (void) self, (void) map, (void) host, (void) length;
+  (void) self, (void) batch, (void) map, (void) host, (void) length;
+}
+
+void
+vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *map,
+                              guint64 address, guint64 length)
+{
+  (void) self, (void) batch, (void) map, (void) address, (void) length;
+}
+
+void
+vhost_dirty_log_commit (VhostDirtyLog *self, VhostDirtyBatch *batch)
+{
+  (void) self, (void) batch;
 }
 
 /* The ring has no in-flight area here; that has harnesses of its own. */
