@@ -26,8 +26,8 @@ SAME = '"'
 
 # Column: (what is measured, program, its command, what tells the version, options of conform)
 BACK_ENDS = {
-    "vhostd": ("`vhostd block --driver=null`", "vhostd",
-               "block --driver=null --size=64M --socket-path={socket}", "--version", []),
+    "vhostd": ("`vhostd block --driver=null --postcopy=yes`", "vhostd",
+               "block --driver=null --size=64M --postcopy=yes --socket-path={socket}", "--version", []),
     "qemu-storage-daemon": ("`qemu-storage-daemon`, `null-co`", "qemu-storage-daemon",
                             "--blockdev null-co,node-name=n,size=1073741824,read-zeroes=off --export "
                             "vhost-user-blk,id=e,node-name=n,addr.type=unix,addr.path={socket},writable=on,num-queues=2",

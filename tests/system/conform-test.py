@@ -96,7 +96,14 @@ def check_own(*options):
 
 @tap.test("the null disk keeps every rule that it offers")
 def null_disk():
-    check_own("--driver=null", "--size=64M")
+    check_own("--driver=null", "--size=64M", "--postcopy=yes")
+
+
+@tap.test("so does one that the daemon's own thread serves")
+def inline_disk():
+    results = check_own("--driver=null", "--size=64M", "--workers=0", "--postcopy=yes")
+    # A thread that waits for a page cannot ask for it.
+    tap.equal(results["POSTCOPY_ADVISE"]["verdict"], "not offered", "postcopy")
 
 
 @tap.test("a disk from a file, served by workers, keeps every rule that it offers")

@@ -4,6 +4,7 @@
 #include "conform.h"
 
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum
@@ -33,12 +34,12 @@ send_iotlb (Conform *self, const Iotlb *message)
   return value;
 }
 
-/* The whole memory, at I/O addresses that are the guest's own. */
+/* The whole memory. */
 static Iotlb
 whole (Conform *self, guint8 type)
 {
-  return (Iotlb){ CONFORM_MEMORY, CONFORM_MEMORY_SIZE, conform_main_region (self).user, 3, type,
-                  { 0 } };
+  return (
+      Iotlb){ CONFORM_IOVA, CONFORM_MEMORY_SIZE, conform_main_region (self).user, 3, type, { 0 } };
 }
 
 static void
@@ -66,9 +67,9 @@ serve_channel (Conform *self)
   conform_clear_answer (&miss);
   CONFORM_CHECK (self, miss.request == 1 && message.type == TYPE_MISS,
                  "message %u of type %u comes instead of a miss", miss.request, message.type);
-  CONFORM_CHECK (
-      self, message.iova >= CONFORM_MEMORY && message.iova - CONFORM_MEMORY < CONFORM_MEMORY_SIZE,
-      "the miss is about address 0x%" G_GINT64_MODIFIER "x", message.iova);
+  CONFORM_CHECK (self,
+                 message.iova >= CONFORM_IOVA && message.iova - CONFORM_IOVA < CONFORM_MEMORY_SIZE,
+                 "the miss is about address 0x%" G_GINT64_MODIFIER "x", message.iova);
   self->n_misses++;
   update_all (self);
   if ((miss.flags & CONFORM_NEED_REPLY) != 0
@@ -107,6 +108,31 @@ translates (Conform *self)
   conform_io_run (ring);
   conform_io_run (ring);
   stop_serving (self);
+}
+
+/* Pages are the guest's, whatever the I/O addresses are. */
+static void
+marks_guest_pages (Conform *self)
+{
+  const guint64 size = 8192;
+  const guint64 payload[2] = { size, 0 };
+  const int fd = conform_memfd (size);
+  guint8 *bits = mmap (NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ConformRing *ring = start_translated (self);
+  const guint64 page = ring->data_address / 4096;
+  ConformAnswer answer;
+
+  conform_send (self, MSG_SET_LOG_BASE, CONFORM_VERSION, payload, sizeof payload, &fd, 1);
+  conform_receive_reply (self, MSG_SET_LOG_BASE, -1, &answer);
+  conform_clear_answer (&answer);
+  conform_io_run (ring);
+  if (g_strcmp0 (self->device, "net") == 0)
+    conform_inconclusive (self, "a network card writes only what it receives");
+  CONFORM_CHECK (self, (bits[page / 8] >> page % 8 & 1) != 0,
+                 "the page of a buffer that was written is not marked");
+  stop_serving (self);
+  munmap (bits, size);
+  close (fd);
 }
 
 static void
@@ -217,5 +243,7 @@ const ConformRule conform_iotlb_rules[] = {
   IOMMU ("I6", "updates are taken that nobody asked for", all_answered, CONFORM_MUST, FALSE),
   IOMMU ("I7", "with feature 33 protocol features 3 and 5 are offered", offers_what_it_needs,
          CONFORM_SILENT, FALSE),
+  { "L12", "Migration", "behind a vIOMMU, marks are those of guest physical pages",
+    marks_guest_pages, CONFORM_MUST, F_IOMMU | F_LOG_ALL, P_LOG_SHMFD, TRUE, 0 },
   { 0 },
 };

@@ -60,12 +60,20 @@ conform_memfd (gsize size)
   return fd;
 }
 
-/* GPA_ADDRESSES: guest addresses take the place of user addresses. */
 guint64
-conform_user_address (Conform *self, guint64 guest_address)
+conform_io_address (Conform *self, guint64 guest_address)
 {
-  if ((self->protocol & P_GPA) != 0 || (self->features & F_IOMMU) != 0)
+  if ((self->features & F_IOMMU) == 0)
     return guest_address;
+  return CONFORM_IOVA + (guest_address - CONFORM_MEMORY);
+}
+
+guint64
+conform_ring_address (Conform *self, guint64 guest_address)
+{
+  /* GPA_ADDRESSES: guest addresses take the place of user addresses. */
+  if ((self->protocol & P_GPA) != 0 || (self->features & F_IOMMU) != 0)
+    return conform_io_address (self, guest_address);
   return (guint64) (guintptr) self->memory + (guest_address - CONFORM_MEMORY);
 }
 
@@ -146,9 +154,9 @@ conform_ring_set_address (ConformRing *self)
     guint64 descriptor, used, available, log;
   } payload = { self->index,
                 self->address_flags,
-                conform_user_address (conform, self->descriptor_address),
-                conform_user_address (conform, self->used_address),
-                conform_user_address (conform, self->available_address),
+                conform_ring_address (conform, self->descriptor_address),
+                conform_ring_address (conform, self->used_address),
+                conform_ring_address (conform, self->available_address),
                 self->log_address };
 
   conform_do (conform, MSG_SET_VRING_ADDR, &payload, sizeof payload, NULL, 0);
@@ -228,7 +236,7 @@ offer_packed (ConformRing *self, const ConformBuffer *buffers, guint n, guint id
           = (guint16) ((i + 1 < n ? DESC_NEXT : 0) | (buffers[i].writable ? DESC_WRITE : 0)
                        | (self->wrap ? DESC_AVAIL : DESC_USED));
 
-      slot->address = buffers[i].address;
+      slot->address = conform_io_address (self->conform, buffers[i].address);
       slot->length = buffers[i].length;
       /* Only the last one's counts. */
       slot->id = (guint16) (i + 1 < n ? 0xfff0 + i : id);
@@ -262,7 +270,7 @@ conform_ring_offer (ConformRing *self, const ConformBuffer *buffers, guint n, gu
     }
   for (guint i = 0; i < n; i++)
     self->descriptors[first + i] = (ConformDescriptor){
-      buffers[i].address,
+      conform_io_address (self->conform, buffers[i].address),
       buffers[i].length,
       (guint16) ((i + 1 < n ? DESC_NEXT : 0) | (buffers[i].writable ? DESC_WRITE : 0)),
       (guint16) (i + 1 < n ? first + i + 1 : 0),

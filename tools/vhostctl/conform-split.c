@@ -61,8 +61,8 @@ start_misplaced (Conform *self, guint64 descriptors, guint64 available, guint64 
   conform_do_state (self, MSG_SET_VRING_NUM, ring->index, ring->size);
   {
     const guint64 payload[5]
-        = { ring->index, conform_user_address (self, descriptors),
-            conform_user_address (self, used), conform_user_address (self, available), 0 };
+        = { ring->index, conform_ring_address (self, descriptors),
+            conform_ring_address (self, used), conform_ring_address (self, available), 0 };
 
     conform_ack (self, MSG_SET_VRING_ADDR, payload, sizeof payload, NULL, 0);
   }

@@ -244,6 +244,8 @@ gboolean conform_is_decided (Conform *self);
 
 #define CONFORM_MEMORY G_GUINT64_CONSTANT (0x100000)
 #define CONFORM_MEMORY_SIZE (4u << 20)
+/* Where a vIOMMU has it; no guest or user address is like that. */
+#define CONFORM_IOVA G_GUINT64_CONSTANT (0x7700000000)
 #define CONFORM_N_RINGS 3
 #define CONFORM_RING_SIZE 16
 /* Descriptors that a request of the device may take, and bytes of its buffers. */
@@ -304,7 +306,10 @@ typedef struct
 
 /* Shares the memory; the rings lie in it, but the back-end has not heard of them. */
 void conform_share_memory (Conform *self);
-guint64 conform_user_address (Conform *self, guint64 guest_address);
+/* What the device finds in descriptors: behind a vIOMMU not the guest's address. */
+guint64 conform_io_address (Conform *self, guint64 guest_address);
+/* ... and in SET_VRING_ADDR. */
+guint64 conform_ring_address (Conform *self, guint64 guest_address);
 gpointer conform_memory (Conform *self, guint64 guest_address);
 /* In the format of SET_MEM_TABLE; how many bytes. */
 gsize conform_make_table (gpointer payload, const ConformRegion *regions, guint n);
