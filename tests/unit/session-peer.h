@@ -23,6 +23,9 @@
 #define HAND_USER G_GUINT64_CONSTANT (0x7000000)
 #define N_QUEUES 2
 #define RING_SIZE 8
+#ifndef WITH_POSTCOPY
+#define WITH_POSTCOPY FALSE /* what a device has to allow */
+#endif
 #define FEATURES                                                                                   \
   (VHOST_WIRE_BIT (VHOST_WIRE_F_VERSION_1) | VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES))
 #define ALL_PROTOCOL                                                                               \
@@ -261,7 +264,8 @@ set_up (Fixture *f, gconstpointer data)
 
   memset (f, 0, sizeof *f);
   hand_ring_init (&f->hand, RING_SIZE);
-  f->device = g_object_new (TEST_TYPE_DEVICE, "num-queues", N_QUEUES, NULL);
+  f->device
+      = g_object_new (TEST_TYPE_DEVICE, "num-queues", N_QUEUES, "postcopy", WITH_POSTCOPY, NULL);
   if (g_strcmp0 (data, "inline") == 0)
     f->worker = vhost_worker_new_inline (NULL, &error);
   else

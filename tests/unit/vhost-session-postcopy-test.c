@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* POSTCOPY_ADVISE, LISTEN and END as the session answers them, and what waits in between. Most of
  * it is skipped where the host allows no userfaultfd. */
+#define WITH_POSTCOPY TRUE
 #include "session-peer.h"
 
 #define TEST_AREA "session-postcopy"
