@@ -30,6 +30,14 @@
 #define RING_OPS vhost_ring_split_ops
 #endif
 
+/* Requests ahead of the one that is taken. */
+#ifndef DESCRIPTORS_AHEAD
+#define DESCRIPTORS_AHEAD 4
+#endif
+#ifndef BUFFER_AHEAD
+#define BUFFER_AHEAD 2
+#endif
+
 #define AVAILABLE_NO_INTERRUPT 1u
 #define USED_NO_NOTIFY 1u
 
@@ -306,6 +314,46 @@ pop_again (VhostRing *ring, VhostChain *chain, GError **error)
   return result;
 }
 
+/* What the driver wrote last lies in its CPU's cache, and a pass would wait for each line in turn:
+ * two thirds of the time of a request that does nothing. So the lines of later requests are asked
+ * for while earlier ones are served: first the descriptors, then what the first of them points to.
+ * Hints only: what is read for them is used for nothing else, and read again by who takes it. */
+static inline void
+fetch_descriptors (VhostRing *ring, guint16 position)
+{
+  guint16 head = load16 (&ring->available->ring[position & ring->mask], __ATOMIC_RELAXED);
+
+  if (G_LIKELY (head < ring->size))
+    __builtin_prefetch (&ring->descriptors[head]);
+}
+
+static inline void
+fetch_first_buffer (VhostRing *ring, guint16 position)
+{
+  guint16 head = load16 (&ring->available->ring[position & ring->mask], __ATOMIC_RELAXED);
+  const volatile struct _VhostSplitDescriptor *entry;
+  const VhostMemorySlot *slot = &ring->cache->slots[0];
+  guint64 address;
+
+  if (G_UNLIKELY (head >= ring->size))
+    return;
+  entry = &ring->descriptors[head];
+  address = RING64 (entry->address);
+  if (G_LIKELY (vhost_memory_slot_holds (slot, address, 1)))
+    __builtin_prefetch (slot->host + (address - slot->guest_address));
+}
+
+static inline void
+fetch_ahead (VhostRing *ring)
+{
+  guint16 n = (guint16) (ring->seen_available - ring->next_available);
+
+  if (n > DESCRIPTORS_AHEAD)
+    fetch_descriptors (ring, ring->next_available + DESCRIPTORS_AHEAD);
+  if (n > BUFFER_AHEAD)
+    fetch_first_buffer (ring, ring->next_available + BUFFER_AHEAD);
+}
+
 static VhostRingResult
 split_pop (VhostRing *ring, VhostChain *chain, GError **error)
 {
@@ -332,8 +380,11 @@ split_pop (VhostRing *ring, VhostChain *chain, GError **error)
           return VHOST_RING_VIOLATION;
         }
       ring->seen_available = index;
+      for (guint16 i = 0; i < DESCRIPTORS_AHEAD && i < (guint16) (index - ring->next_available); i++)
+        fetch_descriptors (ring, ring->next_available + i);
     }
 
+  fetch_ahead (ring);
   head = load16 (&ring->available->ring[ring->next_available & ring->mask], __ATOMIC_RELAXED);
   vhost_ring_walk_init (&walk, ring, chain, error, VHOST_RING_AT_ENTRY, ring->next_available);
   result = take_head (ring, chain, &walk, head);
