@@ -84,8 +84,9 @@ struct _VhostQueue
   guint n_free_chains;
   guint n_chains;         /* in the pool, free or in flight; at most the ring's size */
   guint budget;           /* chains left in this pass */
-  guint in_flight;        /* popped and not completed */
   gboolean accepting;     /* started, enabled, not broken, not draining: pop may take */
+  guint in_flight;        /* popped and not completed. Beside the budget one load would take both,
+                           and wait for the stores to each. */
   gboolean emptied;       /* the back-end has seen the ring empty in this pass */
   gboolean more;          /* the pass ended by its budget: serve again without a kick */
   gboolean starved;       /* the pass ended by the segment budget: serve again after a completion */

@@ -380,7 +380,8 @@ split_pop (VhostRing *ring, VhostChain *chain, GError **error)
           return VHOST_RING_VIOLATION;
         }
       ring->seen_available = index;
-      for (guint16 i = 0; i < DESCRIPTORS_AHEAD && i < (guint16) (index - ring->next_available); i++)
+      for (guint16 i = 0; i < DESCRIPTORS_AHEAD && i < (guint16) (index - ring->next_available);
+           i++)
         fetch_descriptors (ring, ring->next_available + i);
     }
 
