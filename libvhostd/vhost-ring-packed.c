@@ -333,15 +333,19 @@ pop_again (VhostRing *ring, VhostChain *chain, GError **error)
 }
 
 /* What the next request's first descriptor points to was written by the driver's CPU: it is asked
- * for while this one is served. A hint only, so it does not matter whether the slot is available
- * yet, and what is read here is used for nothing else. */
+ * for while this one is served. A hint only: what is read here is used for nothing else. */
 static inline void
 fetch_ahead (VhostRing *ring)
 {
   const volatile struct _VhostPackedDescriptor *slot = &ring->slots[ring->next_available];
   const VhostMemorySlot *in = &ring->cache->slots[0];
-  guint64 address = GUINT64_FROM_LE (slot->address);
+  guint64 address;
 
+  /* acquire: as in packed_pop () */
+  if (!is_available (GUINT16_FROM_LE (__atomic_load_n (&slot->flags, __ATOMIC_ACQUIRE)),
+                     ring->available_wrap))
+    return;
+  address = GUINT64_FROM_LE (slot->address);
   if (G_LIKELY (vhost_memory_slot_holds (in, address, 1)))
     __builtin_prefetch (in->host + (address - in->guest_address));
 }
