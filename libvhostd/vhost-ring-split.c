@@ -331,16 +331,16 @@ static inline void
 fetch_first_buffer (VhostRing *ring, guint16 position)
 {
   guint16 head = load16 (&ring->available->ring[position & ring->mask], __ATOMIC_RELAXED);
-  const volatile struct _VhostSplitDescriptor *entry;
   const VhostMemorySlot *slot = &ring->cache->slots[0];
-  guint64 address;
 
-  if (G_UNLIKELY (head >= ring->size))
-    return;
-  entry = &ring->descriptors[head];
-  address = RING64 (entry->address);
-  if (G_LIKELY (vhost_memory_slot_holds (slot, address, 1)))
-    __builtin_prefetch (slot->host + (address - slot->guest_address));
+  if (G_LIKELY (head < ring->size))
+    {
+      const volatile struct _VhostSplitDescriptor *entry = &ring->descriptors[head];
+      guint64 address = RING64 (entry->address);
+
+      if (G_LIKELY (vhost_memory_slot_holds (slot, address, 1)))
+        __builtin_prefetch (slot->host + (address - slot->guest_address));
+    }
 }
 
 static inline void
