@@ -13,6 +13,7 @@
 
 #include "vhost-queue.h"
 
+#include "vhost-chain-private.h"
 #include "vhost-error.h"
 #include "vhost-fd-private.h"
 #include "vhost-queue-private.h"
@@ -400,6 +401,30 @@ hold (VhostQueue *self, VhostChain *chain)
     vhost_queue_let_go (self, chain);
 }
 
+/* When the driver sees an entry that was just written. */
+static inline void
+show (VhostQueue *self)
+{
+  if (!self->announced)
+    {
+      if (G_UNLIKELY (self->in_batch))
+        return;
+      /* The first of a pass goes out at once; of the others the pass's end takes care, or, when
+       * the completion comes from elsewhere, the worker's next flush. */
+      self->announced = TRUE;
+      if (!self->in_pass)
+        self->hooks.wake (self);
+      publish (self);
+    }
+  else if (++self->unexposed >= (self->expose_patience > 0 ? 1 : EXPOSE_EVERY))
+    {
+      if (G_UNLIKELY (self->in_batch))
+        return;
+      self->unexposed = 0;
+      self->ring.ops->expose (&self->ring);
+    }
+}
+
 void
 vhost_queue_put (VhostQueue *self, VhostChain *chain)
 {
@@ -415,20 +440,7 @@ vhost_queue_put (VhostQueue *self, VhostChain *chain)
       self->ring.ops->push (&self->ring, chain, chain->completed_length);
       vhost_queue_count (&self->counters.bytes_out, chain->completed_length);
       self->dirty = TRUE;
-      if (!self->announced)
-        {
-          /* The first of a pass goes out at once; of the others the pass's end takes care, or, when
-           * the completion comes from elsewhere, the worker's next flush. */
-          self->announced = TRUE;
-          if (!self->in_pass)
-            self->hooks.wake (self);
-          publish (self);
-        }
-      else if (++self->unexposed >= (self->expose_patience > 0 ? 1 : EXPOSE_EVERY))
-        {
-          self->unexposed = 0;
-          self->ring.ops->expose (&self->ring);
-        }
+      show (self);
     }
   vhost_queue_let_go (self, chain);
 }
@@ -439,6 +451,41 @@ vhost_queue_give_back (VhostQueue *self, VhostChain *chain)
   chain->in_flight = FALSE;
   vhost_queue_count (&self->counters.completed, 1);
   vhost_queue_put (self, chain);
+}
+
+/**
+ * vhost_queue_complete_batch: (skip)
+ * @self: a queue
+ * @chains: (array length=n_chains): requests of this queue, as the driver is to see them
+ * @written: (array length=n_chains): bytes written to each, as vhost_chain_complete() takes it
+ * @n_chains: how many; 0 does nothing
+ *
+ * Completes several requests so that the driver sees all of them or none: what a packet over
+ * several receive buffers needs (VIRTIO 1.3, 2.7.8 and 2.8.9).
+ *
+ * It cannot be kept where each request is shown by itself: on a packed ring whose requests in
+ * flight are tracked, and behind a filter.
+ *
+ * Thread: worker.
+ *
+ * Since: 0.1
+ */
+void
+vhost_queue_complete_batch (VhostQueue *self, VhostChain *const *chains, const gsize *written,
+                            guint n_chains)
+{
+  g_return_if_fail (vhost_queue_is_own_thread (self));
+  g_return_if_fail (n_chains == 0 || (chains != NULL && written != NULL));
+
+  if (n_chains == 0)
+    return;
+  /* The last one comes by the usual way: with it all that was kept back appears. */
+  self->in_batch = TRUE;
+  for (guint i = 0; i + 1 < n_chains; i++)
+    vhost_chain_complete (chains[i], written[i]);
+  self->in_batch = FALSE;
+  self->unexposed = EXPOSE_EVERY;
+  vhost_chain_complete (chains[n_chains - 1], written[n_chains - 1]);
 }
 
 /* Apart from the next one, which then needs no stack. */

@@ -92,6 +92,7 @@ struct _VhostQueue
   gboolean starved;       /* the pass ended by the segment budget: serve again after a completion */
   gboolean in_pass;       /* within vhost_queue_serve () */
   gboolean dirty;         /* pushed entries the driver cannot see yet */
+  gboolean in_batch;      /* the entries that come appear together, at the batch's end */
   guint unexposed;        /* completions since then */
   guint expose_patience;  /* passes for which the driver counts as one that sleeps */
   gboolean announced;     /* the first completion of this pass has been published */

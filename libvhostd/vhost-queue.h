@@ -47,5 +47,8 @@ VHOST_AVAILABLE_IN_0_1
 VhostChain *vhost_queue_pop (VhostQueue *self);
 VHOST_AVAILABLE_IN_0_1
 void vhost_queue_flush (VhostQueue *self);
+VHOST_AVAILABLE_IN_0_1
+void vhost_queue_complete_batch (VhostQueue *self, VhostChain *const *chains, const gsize *written,
+                                 guint n_chains);
 
 G_END_DECLS

@@ -21,8 +21,6 @@ MESSAGES, BACKEND_MESSAGES = 44, 10
 # Rules that no test can have, and why.
 NOT_TESTED = {
     "R10": "front-ends of network cards enable the first pair by themselves: nothing that a back-end does",
-    "V26": "no device here gives one request back over several buffers, and there is no call for it: mergeable receive "
-           "buffers cannot be offered before there is one",
     "V29": "what the driver may do with its descriptors: the device does not rely on it",
 }
 RULE = re.compile(r"(?:IF|SH|[ABCDEILMNPRSTV])\d+")

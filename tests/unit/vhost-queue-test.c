@@ -110,6 +110,91 @@ offer (Fixture *f, guint n)
     }
 }
 
+/* Counts how often entries become visible, and to how many. */
+static struct
+{
+  const VhostRingOps *ops;
+  guint seen[8]; /* entries that were visible after each time */
+  guint n;
+} shown;
+
+static void
+note_shown (VhostRing *ring)
+{
+  g_assert_cmpuint (shown.n, <, G_N_ELEMENTS (shown.seen));
+  shown.seen[shown.n++] = ring->next_used;
+}
+
+static void
+count_expose (VhostRing *ring)
+{
+  shown.ops->expose (ring);
+  note_shown (ring);
+}
+
+static gboolean
+count_publish (VhostRing *ring)
+{
+  gboolean wanted = shown.ops->publish (ring);
+
+  note_shown (ring);
+  return wanted;
+}
+
+/* V26: the first completion of a pass by itself, then a batch that is longer than a group. */
+static void
+complete_batch (Fixture *f, guint alone)
+{
+  VhostRingOps ops = *f->queue->ring.ops;
+  gsize written[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+  guint n = f->held->len, before;
+
+  memset (&shown, 0, sizeof shown);
+  shown.ops = f->queue->ring.ops;
+  ops.expose = count_expose;
+  ops.publish = count_publish;
+  f->queue->ring.ops = &ops;
+  for (guint i = 0; i < alone; i++)
+    vhost_chain_complete (f->held->pdata[i], written[i]);
+  before = shown.n;
+  vhost_queue_complete_batch (f->queue, (VhostChain *const *) (gpointer) f->held->pdata + alone,
+                              written + alone, n - alone);
+  vhost_queue_complete_batch (f->queue, NULL, NULL, 0);
+  g_assert_cmpuint (shown.n, ==, before + 1);
+  g_assert_cmpuint (shown.seen[shown.n - 1], ==, n);
+  f->queue->ring.ops = shown.ops;
+  g_ptr_array_set_size (f->held, 0);
+  g_assert_cmpuint (vhost_queue_get_in_flight (f->queue), ==, 0);
+  vhost_queue_flush (f->queue);
+}
+
+static void
+V26_a_batch_appears_at_once (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  offer (f, 7);
+  vhost_queue_serve (f->queue);
+  complete_batch (f, 0);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 7);
+  for (guint i = 0; i < 7; i++)
+    {
+      guint32 id, length;
+
+      hand_used (&f->hand, i, &id, &length);
+      g_assert_cmpuint (length, ==, i + 1);
+    }
+}
+
+static void
+V26_a_batch_within_a_pass_appears_at_once (Fixture *f, gconstpointer data)
+{
+  f->hold = TRUE;
+  offer (f, 8);
+  vhost_queue_serve (f->queue);
+  complete_batch (f, 2);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 8);
+}
+
 typedef struct
 {
   VhostTask task;
@@ -726,6 +811,8 @@ main (int argc, char **argv)
   ADD (what_a_back_end_leaves_is_no_news, set_up);
   ADD (V8_one_more_than_all_heads_breaks_the_ring, set_up);
   ADD (V23_a_used_length_is_never_above_the_room, set_up);
+  ADD (V26_a_batch_appears_at_once, set_up);
+  ADD (V26_a_batch_within_a_pass_appears_at_once, set_up);
   ADD (a_starved_queue_waits_for_a_completion, set_up_large);
   ADD (a_starved_queue_that_is_abandoned_wakes_nobody, set_up_large);
   ADD (an_abandoned_queue_shows_what_had_ended, set_up);
