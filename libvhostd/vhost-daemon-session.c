@@ -227,8 +227,9 @@ vhost_daemon_on_session_closed (VhostSession *session, const GError *error, gpoi
       /* A front-end that hangs up on us each time must not make us connect in a loop. */
       gint64 lived = (g_get_monotonic_time () - slot->opened) / 1000;
       if (lived < priv->reconnect_interval)
-        vhost_daemon_pause (self, priv->reconnect_interval - (guint) lived);
+        vhost_daemon_hold_off (self, priv->reconnect_interval - (guint) lived);
     }
+  vhost_daemon_check_paused (self);
   vhost_daemon_advance (self);
   vhost_daemon_finish_when_empty (self);
 }
@@ -244,6 +245,14 @@ vhost_daemon_on_config_changed (VhostSession *session, guint offset, guint lengt
                  by_driver ? VHOST_CONFIG_ORIGIN_DRIVER : VHOST_CONFIG_ORIGIN_DEVICE);
 }
 
+/* Thread: control. */
+static void
+vhost_daemon_on_session_paused (VhostSession *session, gpointer data)
+{
+  VhostDaemonSlot *slot = data;
+  vhost_daemon_check_paused (slot->daemon);
+}
+
 gboolean
 vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GError **error)
 {
@@ -252,6 +261,7 @@ vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GEr
     .config_changed = vhost_daemon_on_config_changed,
     .wants_kicks = vhost_daemon_wants_kicks,
     .kicked = vhost_daemon_kicked,
+    .paused = vhost_daemon_on_session_paused,
   };
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
   /* The descriptor is the session's from here on, also when this fails. */
@@ -264,6 +274,8 @@ vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GEr
   if (session == NULL)
     return FALSE;
   session->in_band = priv->in_band;
+  if (priv->paused)
+    vhost_session_set_paused (session, TRUE);
   slot->session = session;
   slot->opened = g_get_monotonic_time ();
   g_list_store_append (priv->sessions, session);
