@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Finds the code blocks of pages: fenced and indented ones of Markdown, literal ones of reStructuredText.
 
-A comment right before a block says what a reader need not see:
+Comments right before a block say what a reader need not see:
 
     <!-- code: not run: REASON -->      the block is left out, and listed with its reason
     <!-- code: run -->                  a shell block is run, not only looked at
+    <!-- code: file NAME -->            the block is there under this name for the blocks that are run after it
     <!-- code: around                   code before the block, and after a line "@@" code behind it
     ...
     -->
@@ -16,7 +17,7 @@ In reStructuredText it is ".. code: not run: REASON".
 import dataclasses
 import re
 
-COMMENT = re.compile(r"<!-- code: (not run: |run|around)\s*(.*?)\s*-->\s*$", re.S)
+COMMENT = re.compile(r"<!-- code: (not run: |run|file |around)\s*(.*?)\s*-->\s*$", re.S)
 RST_COMMENT = re.compile(r"\.\. code: (not run: |run)\s*(.*)$")
 
 
@@ -28,6 +29,7 @@ class Block:
     text: str
     reason: str = ""
     run: bool = False
+    file: str = ""
     before: str = ""
     after: str = ""
 
@@ -35,16 +37,17 @@ class Block:
         return f"{self.page}:{self.line}"
 
 
-def _annotate(block, match):
-    if match is None:
-        return block
-    kind, text = match.group(1).strip(), match.group(2)
-    if kind == "run":
-        block.run = True
-    elif kind == "around":
-        block.before, _, block.after = f"{text}\n".partition("@@\n")
-    else:
-        block.reason = text
+def _annotate(block, comments):
+    for match in comments:
+        kind, text = match.group(1).strip(), match.group(2)
+        if kind == "run":
+            block.run = True
+        elif kind == "file":
+            block.file = text
+        elif kind == "around":
+            block.before, _, block.after = f"{text}\n".partition("@@\n")
+        else:
+            block.reason = text
     return block
 
 
@@ -59,32 +62,32 @@ def _indented(lines, start):
 
 
 def of_markdown(page, text):
-    lines, blocks, number = text.split("\n"), [], 0
-    comment = None
+    lines, blocks, number, comments = text.split("\n"), [], 0, []
     while number < len(lines):
         line = lines[number]
         if line.startswith("<!--"):
             end = number
             while "-->" not in lines[end]:
                 end += 1
-            comment = COMMENT.match("\n".join(lines[number:end + 1]))
+            found = COMMENT.match("\n".join(lines[number:end + 1]))
+            comments += [found] if found else []
             number = end + 1
             continue
         fence = re.match(r"```(\w*)$", line)
         if fence:
             end = lines.index("```", number + 1)
             block = Block(page, number + 1, fence.group(1), "\n".join(lines[number + 1:end]) + "\n")
-            blocks.append(_annotate(block, comment))
+            blocks.append(_annotate(block, comments))
             number = end + 1
-        elif line.startswith("    ") and line.strip() and (number == 0 or not lines[number - 1].strip()) \
+        elif line.startswith("    ") and line.strip() and (not lines[number - 1].strip() or lines[number - 1].endswith("-->")) \
                 and not _in_list(lines, number):
             body, end = _indented(lines, number)
-            blocks.append(_annotate(Block(page, number + 1, "sh", "\n".join(body) + "\n"), comment))
+            blocks.append(_annotate(Block(page, number + 1, "sh", "\n".join(body) + "\n"), comments))
             number = end
         else:
             number += 1
         if line.strip():
-            comment = None
+            comments = []
     return blocks
 
 
@@ -98,19 +101,19 @@ def _in_list(lines, number):
 
 
 def of_restructured_text(page, text):
-    lines, blocks, number, comment = text.split("\n"), [], 0, None
+    lines, blocks, number, comments = text.split("\n"), [], 0, []
     while number < len(lines):
         line = lines[number]
         number += 1
         found = RST_COMMENT.match(line)
         if found:
-            comment = found
+            comments.append(found)
         elif line.rstrip().endswith("::") and not line.startswith(".. "):
             while number < len(lines) and not lines[number].strip():
                 number += 1
             body, end = _indented(lines, number)
-            blocks.append(_annotate(Block(page, number + 1, "sh", "\n".join(body) + "\n"), comment))
-            number, comment = end, None
+            blocks.append(_annotate(Block(page, number + 1, "sh", "\n".join(body) + "\n"), comments))
+            number, comments = end, []
     return blocks
 
 
