@@ -5,7 +5,7 @@
 Comments right before a block say what a reader need not see:
 
     <!-- code: not run: REASON -->      the block is left out, and listed with its reason
-    <!-- code: run -->                  a shell block is run, not only looked at
+    <!-- code: run -->                  a shell block, or a program in C, is run
     <!-- code: file NAME -->            the block is there under this name for the blocks that are run after it
     <!-- code: around                   code before the block, and after a line "@@" code behind it
     ...

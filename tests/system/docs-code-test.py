@@ -6,7 +6,7 @@
 How the kind of a block says what is done with it:
 
     c         a block that begins with /* from FILE */ is found in that file, blanks aside; a line "..." leaves out a part.
-              One with a main () is linked, any other compiled. What a reader knows to be there is put before it.
+              One with a main () is linked, any other compiled, after the includes that all pages assume.
     python    the same with # from FILE; otherwise run, and ends with status 0
     vala, js  the same with // from FILE; there is no other way
     sh        each option of our programs is one that --help of the program lists; paths below tools/ and docs/ are there
@@ -53,6 +53,9 @@ OTHERS = set("""apt-get busctl cat cc cd chmod dbus-run-session dd dpdk-testpmd 
 ls make man meson mkdir modprobe mount ninja pkg-config pytest pytest-3 python3 qemu-storage-daemon rm sleep stat strace tail
 taskset timeout truncate valac wait wget""".split())
 PREFIXES = {"sudo", "exec", "time", "nohup"}
+
+# Names that look like ours and are the environment's, or of those whose devices can be ported.
+FOREIGN = {"VhostUserBackend", "VhostUserBackendMut", "VhostUserDaemon"}
 
 counts = collections.Counter()
 exempt, skipped = [], []
@@ -127,7 +130,12 @@ def check_c(block, folder):
     result = run(command)
     if result.returncode:
         raise Wrong(f"does not compile:\n{last_words(result, 20)}")
-    return "linked" if links else "compiled"
+    if not block.run:
+        return "linked" if links else "compiled"
+    result = run([str(folder / "block")], cwd=folder)
+    if result.returncode:
+        raise Wrong(f"ended with status {result.returncode}:\n{last_words(result)}")
+    return "run"
 
 
 def python_is_there():
@@ -390,6 +398,25 @@ def add(path):
 
 for found in PAGES:
     add(found)
+
+
+@tap.test("each function, type and code of the library that a page names is there")
+def names():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "libvhostd").glob("*.[ch]"))
+    known, problems = set(re.findall(r"\b(?:vhost_\w+|VHOST_\w+|Vhost[A-Z]\w+)", code)), []
+    # The environment of programs and tests.
+    known |= set(re.findall(r"\bVHOST_\w+", "".join(path.read_text(encoding="utf-8") for path in
+                                                    [*(ROOT / "tests").rglob("*.py"), *(ROOT / "tests").rglob("*.c")])))
+    known |= {name.replace("vhost_", "VHOST_TYPE_", 1).upper().removesuffix("_GET_TYPE") for name in known}
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"\b(?:vhost_\w+ ?\(|VHOST_[A-Z_]+\b|Vhost[A-Z]\w+)", re.sub(r"\bvhost_user_\w+", "", text)):
+            name = match.group(0).rstrip("( ")
+            counts["names of the library"] += 1
+            if name not in known and name not in FOREIGN and not name.endswith("_"):
+                problems.append(f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {name} is unknown")
+    if problems:
+        raise vm.Failed("\n".join(problems))
 
 
 @tap.test("there are code blocks of each kind, and this is what was done with them")
