@@ -37,7 +37,7 @@ static const char *const places[] = { "socket-path", "fd", "run", "client" };
 static const char *const not_in_files[]
     = { "config", "fd", "help", "print-capabilities", "version" };
 /* Options without a value. */
-static const char *const switches[] = { "client" };
+static const char *const switches[] = { "client", "strict" };
 
 static gboolean
 is_one_of (const char *key, const char *const *keys, guint n)
