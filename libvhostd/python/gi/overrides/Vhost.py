@@ -11,7 +11,7 @@ import importlib.util
 
 __all__ = []
 
-for _part in ("chain", "queue", "backend", "config", "run", "frontend"):
+for _part in ("queue", "config_space", "device", "backend", "daemon", "coroutine", "main", "frontend"):
     if importlib.util.find_spec(f"libvhostd.{_part}") is not None:
         _module = importlib.import_module(f"libvhostd.{_part}")
         for _name in _module.__all__:
