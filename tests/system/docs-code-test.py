@@ -70,7 +70,7 @@ def environment():
     for name, folders in {"PYTHONPATH": [ROOT / "libvhostd" / "python", vm.BUILD / "libvhostd" / "python"],
                           "GI_TYPELIB_PATH": [vm.BUILD / "libvhostd"], "LD_LIBRARY_PATH": [vm.BUILD / "libvhostd"],
                           "PKG_CONFIG_PATH": [vm.BUILD / "meson-uninstalled"],
-                          "PATH": [vm.VHOSTD.parent, vm.VHOSTCTL.parent]}.items():
+                          "PATH": [vm.VHOSTD.parent, vm.VHOSTCTL.parent, "/usr/bin"]}.items():
         variables[name] = ":".join([*map(str, folders), *filter(None, [os.environ.get(name)])])
     return variables
 
@@ -375,6 +375,9 @@ def check_page(path):
 
 
 def check_block(block, folder, problems):
+    if block.file:
+        (folder / block.file).write_text(block.text, encoding="utf-8")
+        (folder / block.file).chmod(0o755)
     if block.reason:
         exempt.append(f"{block}: {block.reason}")
         counts[f"{block.language or 'plain'} blocks exempt"] += 1
@@ -383,9 +386,6 @@ def check_block(block, folder, problems):
         problems.append(f"{block}: a block of \"{block.language}\" needs one of {', '.join(CHECKS)}, or a comment "
                         "that says why it is not run")
         return
-    if block.file:
-        (folder / block.file).write_text(block.text, encoding="utf-8")
-        (folder / block.file).chmod(0o755)
     try:
         what = CHECKS[block.language](block, folder)
     except (Wrong, ValueError, OSError, subprocess.TimeoutExpired, xml.etree.ElementTree.ParseError) as error:
