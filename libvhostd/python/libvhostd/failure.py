@@ -55,8 +55,16 @@ def show(error):
         _last = now
         unheard, _unheard = _unheard, 0
     text = "".join(traceback.format_exception(error))
-    print(text + (f"({unheard} more exceptions since the last traceback)" if unheard else ""), end="",
-          file=sys.stderr, flush=True)
+    say(text + (f"({unheard} more exceptions since the last traceback)\n" if unheard else ""))
+
+
+def say(text):
+    """To whoever listens: a closed standard error is no reason to fail once more."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        pass
 
 
 def _as_error(error, where):
