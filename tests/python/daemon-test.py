@@ -3,11 +3,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Daemons in Python: signals, several front-ends at once, sockets by path, a device's state by streams."""
 
+import contextlib
+import io
 import os
 import socket
 import tempfile
 
-from driver import Driver, GLib, Vhost, pair, serve, stop, tap, until
+from gi.repository import Gio
+
+from driver import Driver, GLib, Vhost, pair, serve, stop, tap, until, vm
 
 
 @Vhost.device("rng")
@@ -99,6 +103,59 @@ def wrong_thread():
             tap.equal(chain.writable_size, 4, "on its own")
         driver.collect(1)
     tap.equal(keeper.queue.pop(), None, "when the session is over")
+
+
+class Streamed(Vhost.Backend):
+    """Its state goes through streams."""
+    loaded = b""
+    fail = False
+
+    def do_save_state_async(self, stream, cancellable, callback, *data):
+        if self.fail:
+            raise ValueError("cannot save")
+        task = Gio.Task.new(self, cancellable, callback)
+        stream.write_bytes_async(GLib.Bytes.new(b"state"), GLib.PRIORITY_DEFAULT, cancellable,
+                                 lambda stream, result: task.return_boolean(stream.write_bytes_finish(result) == 5))
+
+    def do_save_state_finish(self, result):
+        return result.propagate_boolean()
+
+    def do_load_state_async(self, stream, cancellable, callback, *data):
+        task = Gio.Task.new(self, cancellable, callback)
+
+        def read(stream, result):
+            piece = stream.read_bytes_finish(result).get_data()
+            self.loaded += piece or b""
+            if piece:
+                stream.read_bytes_async(3, GLib.PRIORITY_DEFAULT, cancellable, read)
+            else:
+                task.return_boolean(True)
+        stream.read_bytes_async(3, GLib.PRIORITY_DEFAULT, cancellable, read)
+
+    def do_load_state_finish(self, result):
+        return result.propagate_boolean()
+
+    def do_process_chain(self, queue, chain):
+        chain.complete()
+
+
+@tap.test("a device's state is saved and loaded by streams")
+def state_streams():
+    backend = Streamed()
+    with pair(backend) as driver:
+        driver.run(driver.frontend.stop_queue, 0)
+        tap.equal(driver.run(driver.frontend.save_state, 1000).get_data(), b"state", "what was saved")
+        driver.run(driver.frontend.load_state, GLib.Bytes.new(b"another state"))
+        tap.equal(backend.loaded, b"another state", "what was loaded")
+        backend.fail = True
+        with contextlib.redirect_stderr(io.StringIO()) as text:
+            try:
+                driver.run(driver.frontend.save_state, 1000)
+            except GLib.Error:
+                pass
+            else:
+                raise vm.Failed("a device that raised has saved")
+        tap.equal("ValueError: cannot save" in text.getvalue(), True, "the traceback")
 
 
 @tap.test("a filter before a device in Python gets its requests")
