@@ -54,8 +54,8 @@ ls make man meson mkdir modprobe mount ninja pkg-config pytest pytest-3 python3 
 taskset timeout truncate valac wait wget""".split())
 PREFIXES = {"sudo", "exec", "time", "nohup"}
 
-# Names that look like ours and are the environment's, or of those whose devices can be ported.
-FOREIGN = {"VhostUserBackend", "VhostUserBackendMut", "VhostUserDaemon"}
+# Names that look like ours and are Python's, or of those whose devices can be ported.
+FOREIGN = {"VhostUserBackend", "VhostUserBackendMut", "VhostUserDaemon", "vhost_frontend", "vhost_guest"}
 
 counts = collections.Counter()
 exempt, skipped = [], []
@@ -354,6 +354,9 @@ def check_shell(block, folder):
         return "options checked"
     if re.search(r"\.py\b|python3", block.text) and not python_is_there():
         skipped.append(f"{block}: PyGObject or the binding is missing")
+        return "skipped"
+    if "pytest" in block.text and run(["/usr/bin/python3", "-c", "import pytest"]).returncode:
+        skipped.append(f"{block}: pytest is missing")
         return "skipped"
     run_shell(block, folder)
     return "run"
