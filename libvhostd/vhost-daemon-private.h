@@ -37,6 +37,7 @@ struct _VhostDaemonSlot
   gboolean is_inline;    /* the only worker is the daemon's own context */
   VhostSession *session; /* (owned) (nullable) */
   gint64 opened;         /* monotonic us */
+  GSource *change;       /* (owned) (nullable): session-changed is due */
   guint n_kicks;
   VhostDaemonKick *kicks; /* (owned) */
 };
@@ -89,6 +90,9 @@ typedef struct
   GSource *mailbox_source; /* (owned) */
   GPtrArray *slots;        /* (owned) (element-type VhostDaemonSlot) */
   GList *stop_tasks;       /* (owned) (element-type GTask) */
+  gboolean paused;
+  GList *pause_tasks;   /* (owned) (element-type GTask) */
+  GSource *pause_timer; /* (owned) (nullable): of pause_tasks */
   gboolean no_more_backends;
   gboolean short_of_fds; /* said once */
   int connect_errno;     /* last one reported */
@@ -101,6 +105,7 @@ enum
   VHOST_DAEMON_SIGNAL_KICK,
   VHOST_DAEMON_SIGNAL_CONFIG_CHANGED,
   VHOST_DAEMON_SIGNAL_SESSION_OPENED,
+  VHOST_DAEMON_SIGNAL_SESSION_CHANGED,
   VHOST_DAEMON_SIGNAL_SESSION_CLOSED,
   VHOST_DAEMON_SIGNAL_CREATE_BACKEND,
   VHOST_DAEMON_N_SIGNALS
@@ -118,6 +123,11 @@ void vhost_daemon_clear_source (GSource **source);
 /* A session has ended; when the daemon is stopping and it was the last, stopping goes on. */
 void vhost_daemon_finish_when_empty (VhostDaemon *self);
 
+/* Pause. Something was drained, or a session has gone: is everybody's wait over? */
+void vhost_daemon_check_paused (VhostDaemon *self);
+/* Takes @error (nullable). */
+void vhost_daemon_end_pause (VhostDaemon *self, GError *error);
+
 /* Sessions. The slot for the next one; NULL when it has to wait, or with @error when there can be
  * none. */
 VhostDaemonSlot *vhost_daemon_get_free_slot (VhostDaemon *self, GError **error);
@@ -129,7 +139,7 @@ void vhost_daemon_free_slot (gpointer data);
 /* The socket. Lets front-ends in, or not, as things are now. */
 void vhost_daemon_advance (VhostDaemon *self);
 /* Nobody is let in and nothing is tried for @ms. */
-void vhost_daemon_pause (VhostDaemon *self, guint ms);
+void vhost_daemon_hold_off (VhostDaemon *self, guint ms);
 gboolean vhost_daemon_make_address (const char *path, struct sockaddr_un *address, GError **error);
 gboolean vhost_daemon_listen (VhostDaemon *self, GError **error);
 void vhost_daemon_close_socket (VhostDaemonPrivate *priv);

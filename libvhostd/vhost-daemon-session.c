@@ -88,6 +88,7 @@ void
 vhost_daemon_free_slot (gpointer data)
 {
   VhostDaemonSlot *slot = data;
+  vhost_daemon_clear_source (&slot->change);
   for (guint i = 0; i < slot->workers->len; i++)
     {
       VhostWorker *worker = g_ptr_array_index (slot->workers, i);
@@ -227,8 +228,9 @@ vhost_daemon_on_session_closed (VhostSession *session, const GError *error, gpoi
       /* A front-end that hangs up on us each time must not make us connect in a loop. */
       gint64 lived = (g_get_monotonic_time () - slot->opened) / 1000;
       if (lived < priv->reconnect_interval)
-        vhost_daemon_pause (self, priv->reconnect_interval - (guint) lived);
+        vhost_daemon_hold_off (self, priv->reconnect_interval - (guint) lived);
     }
+  vhost_daemon_check_paused (self);
   vhost_daemon_advance (self);
   vhost_daemon_finish_when_empty (self);
 }
@@ -244,6 +246,40 @@ vhost_daemon_on_config_changed (VhostSession *session, guint offset, guint lengt
                  by_driver ? VHOST_CONFIG_ORIGIN_DRIVER : VHOST_CONFIG_ORIGIN_DEVICE);
 }
 
+/* Thread: control. Several messages at once are one change. */
+static gboolean
+vhost_daemon_tell_changed (gpointer data)
+{
+  VhostDaemonSlot *slot = data;
+  vhost_daemon_clear_source (&slot->change);
+  if (slot->session != NULL)
+    g_signal_emit (slot->daemon, vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_CHANGED], 0,
+                   slot->session);
+  return G_SOURCE_REMOVE;
+}
+
+/* Thread: control. */
+static void
+vhost_daemon_on_session_changed (VhostSession *session, gpointer data)
+{
+  VhostDaemonSlot *slot = data;
+  if (slot->change != NULL
+      || !g_signal_has_handler_pending (
+          slot->daemon, vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_CHANGED], 0, TRUE))
+    return;
+  slot->change = g_idle_source_new ();
+  g_source_set_callback (slot->change, vhost_daemon_tell_changed, slot, NULL);
+  g_source_attach (slot->change, vhost_daemon_get_private (slot->daemon)->context);
+}
+
+/* Thread: control. */
+static void
+vhost_daemon_on_session_paused (VhostSession *session, gpointer data)
+{
+  VhostDaemonSlot *slot = data;
+  vhost_daemon_check_paused (slot->daemon);
+}
+
 gboolean
 vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GError **error)
 {
@@ -252,6 +288,8 @@ vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GEr
     .config_changed = vhost_daemon_on_config_changed,
     .wants_kicks = vhost_daemon_wants_kicks,
     .kicked = vhost_daemon_kicked,
+    .changed = vhost_daemon_on_session_changed,
+    .paused = vhost_daemon_on_session_paused,
   };
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
   /* The descriptor is the session's from here on, also when this fails. */
@@ -264,6 +302,8 @@ vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GEr
   if (session == NULL)
     return FALSE;
   session->in_band = priv->in_band;
+  if (priv->paused)
+    vhost_session_set_paused (session, TRUE);
   slot->session = session;
   slot->opened = g_get_monotonic_time ();
   g_list_store_append (priv->sessions, session);

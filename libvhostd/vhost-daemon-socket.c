@@ -51,7 +51,7 @@ vhost_daemon_unwatch (VhostDaemonPrivate *priv)
 
 /* Nobody is let in and nothing is tried for @ms. */
 void
-vhost_daemon_pause (VhostDaemon *self, guint ms)
+vhost_daemon_hold_off (VhostDaemon *self, guint ms)
 {
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
   vhost_daemon_unwatch (priv);
@@ -208,7 +208,7 @@ vhost_daemon_short_of_fds (VhostDaemon *self, gboolean refused)
         "the limit (ulimit -n, LimitNOFILE=)",
         vhost_daemon_get_label (priv), n_free, priv->fd_reserve);
   priv->short_of_fds = TRUE;
-  vhost_daemon_pause (self, RETRY_FD_MS);
+  vhost_daemon_hold_off (self, RETRY_FD_MS);
   return TRUE;
 }
 
@@ -235,7 +235,7 @@ vhost_daemon_on_accepted (GObject *listener, GAsyncResult *result, gpointer data
         {
           vhost_warn_limited ("%s: cannot accept a connection: %s", vhost_daemon_get_label (priv),
                               error->message);
-          vhost_daemon_pause (self, RETRY_FD_MS);
+          vhost_daemon_hold_off (self, RETRY_FD_MS);
         }
       return;
     }
@@ -307,7 +307,7 @@ vhost_daemon_on_knock (int listen_fd, GIOCondition condition, gpointer data)
     {
       vhost_warn_limited ("%s: cannot accept connections: %s", vhost_daemon_get_label (priv),
                           error->message);
-      vhost_daemon_pause (self, RETRY_FD_MS);
+      vhost_daemon_hold_off (self, RETRY_FD_MS);
       return G_SOURCE_CONTINUE;
     }
   vhost_daemon_clear_source (&priv->watch);
@@ -357,7 +357,7 @@ vhost_daemon_connect (VhostDaemon *self)
       vhost_warn_limited ("%s: cannot serve a front-end: %s", vhost_daemon_get_label (priv),
                           error->message);
     }
-  vhost_daemon_pause (self, priv->reconnect_interval);
+  vhost_daemon_hold_off (self, priv->reconnect_interval);
 }
 
 /* Lets front-ends in, or not, as things are now. */

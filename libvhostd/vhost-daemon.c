@@ -37,6 +37,7 @@ enum
   PROP_EXIT_ON_DISCONNECT,
   PROP_WAITER,
   PROP_STATE,
+  PROP_PAUSED,
   N_PROPS
 };
 static GParamSpec *props[N_PROPS];
@@ -106,6 +107,7 @@ vhost_daemon_teardown (VhostDaemon *self)
   vhost_daemon_unwatch (priv);
   vhost_daemon_clear_source (&priv->timer);
   vhost_daemon_clear_source (&priv->finish);
+  vhost_daemon_end_pause (self, NULL); /* nothing is in flight now */
   pthread_mutex_lock (&priv->lock);
   priv->can_quit = FALSE;
   pthread_mutex_unlock (&priv->lock);
@@ -186,6 +188,7 @@ static const gsize prop_offsets[N_PROPS] = {
   [PROP_IN_BAND] = G_STRUCT_OFFSET (VhostDaemonPrivate, in_band),
   [PROP_EXIT_ON_DISCONNECT] = G_STRUCT_OFFSET (VhostDaemonPrivate, exit_on_disconnect),
   [PROP_WAITER] = G_STRUCT_OFFSET (VhostDaemonPrivate, waiter),
+  [PROP_PAUSED] = G_STRUCT_OFFSET (VhostDaemonPrivate, paused),
 };
 G_STATIC_ASSERT (sizeof (VhostDaemonMode) == sizeof (guint));
 G_STATIC_ASSERT (sizeof (VhostWaiterKind) == sizeof (guint));
@@ -438,6 +441,16 @@ vhost_daemon_class_init (VhostDaemonClass *klass)
   props[PROP_STATE] = g_param_spec_enum (
       "state", "", "What the daemon is doing", VHOST_TYPE_DAEMON_STATE, VHOST_DAEMON_STATE_STOPPED,
       G_PARAM_READABLE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS);
+  /**
+   * VhostDaemon:paused:
+   *
+   * Whether requests are left in the rings: vhost_daemon_pause_async ().
+   *
+   * Since: 0.1
+   */
+  props[PROP_PAUSED]
+      = g_param_spec_boolean ("paused", "", "Requests are left in the rings", FALSE,
+                              G_PARAM_READABLE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS);
   g_object_class_install_properties (object_class, N_PROPS, props);
 
   /**
@@ -483,6 +496,19 @@ vhost_daemon_class_init (VhostDaemonClass *klass)
    */
   vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_OPENED]
       = g_signal_new ("session-opened", VHOST_TYPE_DAEMON, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                      G_TYPE_NONE, 1, VHOST_TYPE_SESSION);
+  /**
+   * VhostDaemon::session-changed:
+   * @self: the daemon
+   * @session: a session
+   *
+   * Emitted after messages of a front-end that may have changed features, memory or rings; once for
+   * several of them.
+   *
+   * Since: 0.1
+   */
+  vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_CHANGED]
+      = g_signal_new ("session-changed", VHOST_TYPE_DAEMON, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                       G_TYPE_NONE, 1, VHOST_TYPE_SESSION);
   /**
    * VhostDaemon::session-closed:
@@ -824,6 +850,77 @@ vhost_daemon_adopt_fd (VhostDaemon *self, int fd, GError **error)
   priv->adopted_fd = fd;
   priv->adopted_listens = listens != 0;
   return TRUE;
+}
+
+/**
+ * vhost_daemon_open_frontend:
+ * @self: a started daemon
+ * @error: where to put an error
+ *
+ * Opens a session without a socket path: the other end of its connection is returned, for whoever
+ * is to be its front-end, in this process or another one.
+ *
+ * Errors: %VHOST_ERROR_BUSY when #VhostDaemon:max-sessions are served already or the daemon is not
+ * started, %VHOST_ERROR_SOCKET when the system gives no sockets.
+ *
+ * Thread: control
+ * Returns: a connected descriptor, the caller's to close; -1 on failure
+ * Since: 0.1
+ */
+int
+vhost_daemon_open_frontend (VhostDaemon *self, GError **error)
+{
+  g_return_val_if_fail (VHOST_IS_DAEMON (self), -1);
+  VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
+  g_autoptr (GError) failure = NULL;
+  int fds[2];
+  VhostDaemonSlot *slot
+      = vhost_daemon_is_open (self) ? vhost_daemon_get_free_slot (self, &failure) : NULL;
+  if (slot == NULL)
+    {
+      if (failure != NULL)
+        g_propagate_error (error, g_steal_pointer (&failure));
+      else
+        g_set_error (error, VHOST_ERROR, VHOST_ERROR_BUSY, "%s: %s", vhost_daemon_get_label (priv),
+                     vhost_daemon_is_open (self)
+                         ? "as many front-ends are served as max-sessions says: disconnect one, or "
+                           "raise it"
+                         : "the daemon is not started");
+      return -1;
+    }
+  if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == -1)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_SOCKET, "%s: cannot make a pair of sockets: %s",
+                   vhost_daemon_get_label (priv), g_strerror (errno));
+      return -1;
+    }
+  if (vhost_fd_set_nonblocking (fds[0], error)
+      && vhost_daemon_open_session (self, slot, g_steal_fd (&fds[0]), error))
+    return fds[1];
+  vhost_fd_clear (&fds[0]);
+  vhost_fd_clear (&fds[1]);
+  return -1;
+}
+
+/**
+ * vhost_daemon_disconnect:
+ * @self: a daemon
+ *
+ * Closes every session, as vhost_session_close () does, and waits for the next front-end.
+ *
+ * Thread: control
+ * Since: 0.1
+ */
+void
+vhost_daemon_disconnect (VhostDaemon *self)
+{
+  g_return_if_fail (VHOST_IS_DAEMON (self));
+  VhostDaemonPrivate *priv = vhost_daemon_get_private (self);
+  g_autoptr (GPtrArray) open = g_ptr_array_new_with_free_func (g_object_unref);
+  for (guint i = 0; i < vhost_daemon_count_sessions (priv); i++)
+    g_ptr_array_add (open, g_list_model_get_item (G_LIST_MODEL (priv->sessions), i));
+  for (guint i = 0; i < open->len; i++)
+    vhost_session_close (g_ptr_array_index (open, i));
 }
 
 /**

@@ -84,6 +84,19 @@ void vhost_daemon_stop_async (VhostDaemon *self, GCancellable *cancellable,
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_daemon_stop_finish (VhostDaemon *self, GAsyncResult *result, GError **error);
 VHOST_AVAILABLE_IN_0_1
+void vhost_daemon_pause_async (VhostDaemon *self, GCancellable *cancellable,
+                               GAsyncReadyCallback callback, gpointer user_data);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_daemon_pause_finish (VhostDaemon *self, GAsyncResult *result, GError **error);
+VHOST_AVAILABLE_IN_0_1
+void vhost_daemon_resume (VhostDaemon *self);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_daemon_is_paused (VhostDaemon *self);
+VHOST_AVAILABLE_IN_0_1
+int vhost_daemon_open_frontend (VhostDaemon *self, GError **error);
+VHOST_AVAILABLE_IN_0_1
+void vhost_daemon_disconnect (VhostDaemon *self);
+VHOST_AVAILABLE_IN_0_1
 gboolean vhost_daemon_run (VhostDaemon *self, GError **error);
 VHOST_AVAILABLE_IN_0_1
 void vhost_daemon_quit (VhostDaemon *self);

@@ -111,6 +111,8 @@ vhost_queue_flush (VhostQueue *self)
 static void
 idle (VhostQueue *self)
 {
+  if (G_UNLIKELY (self->idled != NULL))
+    vhost_queue_run_task (&self->idled);
   if (G_UNLIKELY (self->abandoned))
     {
       if (self->map != NULL)

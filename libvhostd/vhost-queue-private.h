@@ -92,6 +92,7 @@ struct _VhostQueue
   gboolean starved;       /* the pass ended by the segment budget: serve again after a completion */
   gboolean in_pass;       /* within vhost_queue_serve () */
   gboolean dirty;         /* pushed entries the driver cannot see yet */
+  gboolean paused;        /* nothing is taken, by the daemon's wish; the driver does not see it */
   gboolean in_batch;      /* the entries that come appear together, at the batch's end */
   guint unexposed;        /* completions since then */
   guint expose_patience;  /* passes for which the driver counts as one that sleeps */
@@ -137,6 +138,7 @@ struct _VhostQueue
   VhostQueueMap *old_maps; /* (owned): replaced, still in use by requests */
   VhostTask *released;     /* run when old_maps has become empty */
   VhostTask *stopped;      /* run when the last request in flight is done */
+  VhostTask *idled;        /* likewise, of a pause */
   VhostInflight *inflight; /* (unowned) (nullable): the ring's region holds it */
   gboolean suspending;     /* the stop leaves requests recorded (bit 20) */
   gboolean base_pending;   /* of an unplaced ring: its positions are not set yet */
@@ -181,6 +183,9 @@ void vhost_queue_stop (VhostQueue *self, gboolean suspend, VhostTask *stopped);
 /* SET_VRING_BASE's format. Valid once stopped. */
 guint32 vhost_queue_get_base (VhostQueue *self);
 void vhost_queue_set_enabled (VhostQueue *self, gboolean enabled);
+/* Takes no requests, or goes on with those that wait. @idled (nullable) is run when none is in
+ * flight any more, or nobody waits for that any more. The front-end sees nothing of it. */
+void vhost_queue_set_paused (VhostQueue *self, gboolean paused, VhostTask *idled);
 /* Puts @memory in use; the rings are translated anew. @released (nullable) runs when no request
  * uses an older map any more. A ring that @memory no longer holds breaks. */
 void vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *released);

@@ -80,7 +80,8 @@ set_state (VhostQueue *self, VhostQueueState state)
 {
   /* relaxed: readers on other threads only show it */
   atomic_store_explicit (&self->state, state, memory_order_relaxed);
-  self->accepting = state == VHOST_QUEUE_STATE_ENABLED && !self->silent && !self->unplaced;
+  self->accepting
+      = state == VHOST_QUEUE_STATE_ENABLED && !self->silent && !self->unplaced && !self->paused;
 }
 
 static void
@@ -432,6 +433,7 @@ vhost_queue_drained (VhostQueue *self)
   drop_free_chains (self);
   g_clear_pointer (&self->map, vhost_queue_map_free);
   self->ring.memory = NULL;
+  vhost_queue_run_task (&self->idled);
   vhost_queue_run_task (&self->stopped);
 }
 
@@ -503,6 +505,23 @@ vhost_queue_set_enabled (VhostQueue *self, gboolean enabled)
   self->enabled = enabled;
   if (state == VHOST_QUEUE_STATE_STARTED || state == VHOST_QUEUE_STATE_ENABLED)
     set_state (self, enabled ? VHOST_QUEUE_STATE_ENABLED : VHOST_QUEUE_STATE_STARTED);
+}
+
+void
+vhost_queue_set_paused (VhostQueue *self, gboolean paused, VhostTask *idled)
+{
+  vhost_queue_run_task (&self->idled); /* whoever waited has been overtaken */
+  self->paused = paused;
+  set_state (self, vhost_queue_get_state (self));
+  self->idled = idled;
+  if (!paused || self->in_flight == 0)
+    vhost_queue_run_task (&self->idled);
+  if (!paused && self->accepting)
+    {
+      /* What came meanwhile has been kicked for already. */
+      self->more = TRUE;
+      self->hooks.wake (self);
+    }
 }
 
 /* Takes @error. */
@@ -640,6 +659,7 @@ vhost_queue_abandon (VhostQueue *self)
   self->starved = FALSE; /* nobody will serve it again */
   self->stopped = NULL;
   self->released = NULL;
+  vhost_queue_run_task (&self->idled);
   set_state (self, VHOST_QUEUE_STATE_STOPPED);
   vhost_fd_clear (&self->call_fd);
   vhost_fd_clear (&self->err_fd);

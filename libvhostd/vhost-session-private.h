@@ -78,6 +78,10 @@ typedef struct
   /* TRUE: someone wants kicks (any thread reads it) */
   gboolean (*wants_kicks) (gpointer data);
   void (*kicked) (VhostQueue *queue, gpointer data); /* thread: worker */
+  /* A message was done: features, memory or rings may be others. May be NULL. */
+  void (*changed) (VhostSession *session, gpointer data);
+  /* A pause has arrived: nothing is in flight any more, or it was overtaken. May be NULL. */
+  void (*paused) (VhostSession *session, gpointer data);
 } VhostSessionOwner;
 
 /* The way back from the workers. Counted apart from the session, because a worker that has just
@@ -208,6 +212,7 @@ struct _VhostSession
 
   /* The end */
   guint n_commands; /* all that are out */
+  guint n_pausing;  /* rings that still have requests in flight */
   gboolean closing;
   gboolean abandoned;
   gboolean closed;
@@ -226,6 +231,9 @@ VhostSession *vhost_session_new_take_fd (int fd, VhostBackend *backend, VhostWor
  * within this call. Idempotent; a second call can only shorten the wait. Takes @error (nullable).
  */
 void vhost_session_shutdown (VhostSession *self, guint drain_timeout_ms, GError *error);
+
+/* Takes no requests from any ring, now or later, or goes on. owner->paused follows a pause. */
+void vhost_session_set_paused (VhostSession *self, gboolean paused);
 
 /* As the property of the same name; 0 is GObject's. */
 typedef enum

@@ -89,6 +89,48 @@ const VhostQueueHooks vhost_session_queue_hooks = {
   .wake = vhost_worker_wake_queue,
 };
 
+/* ---- Pause ---- */
+
+/* Thread: worker. */
+static void
+idled (VhostTask *task)
+{
+  vhost_session_command_answer (VHOST_SESSION_COMMAND_OF_DRAINED (task));
+}
+
+/* Thread: worker. */
+static void
+pause_run (VhostSessionCommand *command)
+{
+  command->drained.run = idled;
+  vhost_queue_set_paused (command->queue, command->enabled, &command->drained);
+}
+
+/* Thread: control. */
+static void
+pause_done (VhostSessionCommand *command)
+{
+  VhostSession *self = command->session;
+
+  if (command->enabled && --self->n_pausing == 0 && self->owner->paused != NULL)
+    self->owner->paused (self, self->owner_data);
+}
+
+void
+vhost_session_set_paused (VhostSession *self, gboolean paused)
+{
+  for (guint i = 0; i < self->n_vrings; i++)
+    {
+      VhostSessionCommand *command
+          = vhost_session_command_new (self, &self->vrings[i], pause_run, pause_done);
+
+      command->enabled = paused;
+      if (paused)
+        self->n_pausing++;
+      vhost_session_command_post (command, FALSE);
+    }
+}
+
 /* ---- Stop ---- */
 
 /* Thread: control. */

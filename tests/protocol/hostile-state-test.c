@@ -43,11 +43,19 @@ make_channel (int fds[2], gboolean socket)
 }
 
 static void
+give_state (LiveDevice *device, gpointer data)
+{
+  Rich *f = data;
+
+  g_bytes_unref (f->data->state);
+  f->data->state = g_bytes_new_take (g_malloc0 (BIG), BIG);
+}
+
+static void
 begin (Rich *f)
 {
   rich_begin (f, LIVE_ALL_FEATURES);
-  g_bytes_unref (f->data->state);
-  f->data->state = g_bytes_new_take (g_malloc0 (BIG), BIG);
+  live_device_call (f->device, give_state, f); /* its thread owns the state */
 }
 
 /* A transfer as it should be. */

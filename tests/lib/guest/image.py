@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parents[2]
 META_PACKAGE = "linux-image-cloud-amd64"
 # What the scenarios need; everything that these depend on comes along.
-MODULES = ["virtio_pci", "virtio_blk", "virtio-rng", "crc32c_generic", "ext4"]
+MODULES = ["virtio_pci", "virtio_blk", "virtio-rng", "virtio_input", "evdev", "crc32c_generic", "ext4"]
 
 
 class Unavailable(Exception):
