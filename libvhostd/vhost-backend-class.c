@@ -23,6 +23,7 @@ typedef struct
   gboolean has_chain_data_size;
   gsize chain_data_size;
   GPtrArray *capabilities; /* (owned) (nullable): of char*, NULL-terminated */
+  GPtrArray *defaults;     /* (owned) (nullable): of char*: property and text in turn */
 } ClassData;
 
 static GQuark
@@ -111,6 +112,28 @@ vhost_backend_class_get_device_name (VhostBackendClass *klass)
   const ClassData *data = class_data_find_device (G_TYPE_FROM_CLASS (klass));
 
   return data != NULL ? data->name : G_OBJECT_CLASS_NAME (klass);
+}
+
+static gboolean
+add_defaults (GType type, VhostPropertySet *set, GError **error)
+{
+  const ClassData *data = g_type_get_qdata (type, class_data_quark ());
+
+  /* The parent's first: what a subclass says counts. */
+  if (type != VHOST_TYPE_BACKEND && !add_defaults (g_type_parent (type), set, error))
+    return FALSE;
+  for (guint i = 0; data != NULL && data->defaults != NULL && i < data->defaults->len; i += 2)
+    if (!vhost_property_set_add (set, g_ptr_array_index (data->defaults, i),
+                                 g_ptr_array_index (data->defaults, i + 1), error))
+      return FALSE;
+  return TRUE;
+}
+
+gboolean
+vhost_backend_class_add_option_defaults (VhostBackendClass *klass, VhostPropertySet *set,
+                                         GError **error)
+{
+  return add_defaults (G_TYPE_FROM_CLASS (klass), set, error);
 }
 
 /**
@@ -208,4 +231,34 @@ vhost_backend_class_add_capability (VhostBackendClass *klass, const char *capabi
     }
   g_ptr_array_add (data->capabilities, (gpointer) g_intern_string (capability));
   g_ptr_array_add (data->capabilities, NULL);
+}
+
+/**
+ * vhost_backend_class_set_option_default:
+ * @klass: the class
+ * @property: name of one of its properties
+ * @text: its value as the command line has it
+ *
+ * Says what a program of vhost_backend_main() takes for an option that is not given, where that is
+ * not the property's own default: a device with three queues says `num-queues` and `3`. Subclasses
+ * inherit it. Objects that are made otherwise are not concerned.
+ *
+ * Thread: control.
+ *
+ * Since: 0.1
+ */
+void
+vhost_backend_class_set_option_default (VhostBackendClass *klass, const char *property,
+                                        const char *text)
+{
+  ClassData *data;
+
+  g_return_if_fail (klass != NULL);
+  g_return_if_fail (property != NULL && text != NULL);
+
+  data = class_data_make (G_TYPE_FROM_CLASS (klass));
+  if (data->defaults == NULL)
+    data->defaults = g_ptr_array_new ();
+  g_ptr_array_add (data->defaults, (gpointer) g_intern_string (property));
+  g_ptr_array_add (data->defaults, (gpointer) g_intern_string (text));
 }

@@ -53,6 +53,7 @@ typedef struct
   gboolean client;
   gboolean help;
   gboolean version;
+  gboolean strict;
 
   int fd; /* (owned): given to us; -1 */
   gboolean fd_is_activated;
@@ -62,6 +63,7 @@ typedef struct
   GSubprocess *child; /* (owned) (nullable): while it runs */
   gboolean own_group; /* the command leads a process group */
   int child_status;
+  gboolean failed; /* strict, and the device has reported an error */
   guint kill_timer;
 } BackendMain;
 
@@ -230,6 +232,8 @@ make_options (BackendMain *self)
     { "name", 0, 0, G_OPTION_ARG_STRING, &self->name,
       "The device's name on the bus and in messages (default: its type)", "NAME" },
     { "filter", 0, 0, G_OPTION_ARG_STRING_ARRAY, &self->filter_names, filter_help, "NAME" },
+    { "strict", 0, 0, G_OPTION_ARG_NONE, &self->strict,
+      "End with status 1 when the device reports an error of its own", NULL },
     { "print-capabilities", 0, 0, G_OPTION_ARG_NONE, &self->help,
       "Print a JSON description and exit", NULL },
     { "version", 0, 0, G_OPTION_ARG_NONE, &self->version, "Print the version and exit", NULL },
@@ -501,12 +505,26 @@ on_state_changed (VhostDaemon *daemon, GParamSpec *pspec, gpointer data)
     notify_manager ("STOPPING=1");
 }
 
+/* Thread: control. A script may keep the back-end when we are gone: the daemon knows. */
+static void
+on_backend_error (VhostDaemon *daemon, const GError *error)
+{
+  BackendMain *self = g_object_get_data (G_OBJECT (daemon), "vhost-backend-main");
+  if (self == NULL)
+    return;
+  self->failed = TRUE;
+  end_with (self, SIGTERM);
+}
+
 /* Thread: control. Another object with the same properties. */
 static VhostBackend *
 on_create_backend (VhostDaemon *daemon, gpointer data)
 {
   BackendMain *self = data;
   VhostBackend *backend = VHOST_BACKEND (vhost_property_set_build (self->backend));
+  if (self->strict)
+    g_signal_connect_object (backend, "error", G_CALLBACK (on_backend_error), self->daemon,
+                             G_CONNECT_SWAPPED);
   return vhost_filter_options_wrap (self->filters, backend);
 }
 
@@ -542,6 +560,7 @@ static int
 serve (BackendMain *self)
 {
   g_autoptr (GError) error = NULL;
+  g_object_set_data (G_OBJECT (self->daemon), "vhost-backend-main", self);
   g_autoptr (VhostBackend) backend = on_create_backend (self->daemon, self);
   g_object_set (self->daemon, "backend", backend, NULL);
   g_signal_connect (self->daemon, "create-backend", G_CALLBACK (on_create_backend), self);
@@ -582,6 +601,8 @@ serve (BackendMain *self)
     g_main_context_iteration (NULL, TRUE);
   for (guint i = 0; i < G_N_ELEMENTS (watches); i++)
     g_source_remove (watches[i]);
+  if (self->failed)
+    return EXIT_FAILURE;
   return status != EXIT_SUCCESS ? status : self->child_status;
 }
 
@@ -635,7 +656,7 @@ parse_and_serve (BackendMain *self, int argc, char **argv)
  * Each writable property of the type is an option: `blk-file` is `--blk-file`. Beside these there
  * are `--socket-path`, `--fd`, `--client`, `--run`, `--socket-mode`, `--max-sessions`,
  * `--drain-timeout`, `--reconnect-interval`, `--seal-memory`, `--waiter`, `--on-disconnect`,
- * `--bus`, `--name`, `--filter` (and the properties of each filter that is named),
+ * `--bus`, `--name`, `--strict`, `--filter` (and the properties of each filter that is named),
  * `--print-capabilities`, `--version` and `--help`. A single listening socket that the service
  * manager passed is used when none is named, and the service manager hears when the device is ready
  * and when it stops. SIGTERM, SIGINT and SIGHUP end the program cleanly.
@@ -676,8 +697,14 @@ vhost_backend_main (GType backend_type, int argc, char **argv)
     .strings = g_ptr_array_new_with_free_func (g_free),
     .fd = -1,
   };
-  int status = parse_and_serve (&self, argc, argv);
+  g_autoptr (GError) error = NULL;
+  int status
+      = vhost_backend_class_add_option_defaults ((VhostBackendClass *) klass, self.backend, &error)
+            ? parse_and_serve (&self, argc, argv)
+            : fail (EXIT_FAILURE, "the class has a wrong default: %s", error->message);
 
+  if (self.daemon != NULL)
+    g_object_set_data (G_OBJECT (self.daemon), "vhost-backend-main", NULL);
   g_clear_object (&self.daemon);
   if (self.folder != NULL)
     g_rmdir (self.folder);

@@ -8,6 +8,7 @@
 
 #include "vhost-backend.h"
 #include "vhost-error.h"
+#include "vhost-property-private.h"
 #include "vhost-wire-private.h"
 
 #define VHOST_BACKEND_QUEUES_MAX 256
@@ -55,6 +56,8 @@ gboolean vhost_backend_activate (VhostBackend *self, GError **error);
 void vhost_backend_suspend (VhostBackend *self);
 void vhost_backend_reset (VhostBackend *self);
 void vhost_backend_memory_changed (VhostBackend *self, VhostMemory *memory);
+
+void vhost_backend_emit_error (VhostBackend *self, const GError *error);
 
 /* vhost-backend-request.c. A ring has started: what was held back for it may be sent (S3). */
 void vhost_backend_flush_requests (VhostBackend *self);
@@ -127,6 +130,10 @@ gboolean vhost_backend_get_postcopy (VhostBackend *self);
 const char *const *vhost_backend_class_get_capabilities (VhostBackendClass *klass);
 const char *vhost_backend_class_get_device_name (VhostBackendClass *klass);
 
+/* What options are when they are not given, into @set, which is one for this class. */
+gboolean vhost_backend_class_add_option_defaults (VhostBackendClass *klass, VhostPropertySet *set,
+                                                  GError **error);
+
 guint vhost_backend_class_get_max_queues (VhostBackendClass *klass);
 guint vhost_backend_class_get_virtio_id (VhostBackendClass *klass);
 gsize vhost_backend_class_get_chain_data_size (VhostBackendClass *klass);
@@ -166,6 +173,7 @@ typedef struct
   gpointer session;        /* (unowned) */
   GMainContext *context;   /* (owned) (nullable) */
   gboolean notify_pending; /* a hand-over to the context is under way */
+  GError *reported;        /* (owned) (nullable): likewise, the first one that was not seen yet */
   GThread *control;        /* (unowned): only compared */
 } VhostBackendPrivate;
 

@@ -39,6 +39,7 @@ enum
 enum
 {
   SIGNAL_CONFIG_WRITTEN,
+  SIGNAL_ERROR,
   N_SIGNALS,
 };
 
@@ -207,6 +208,7 @@ vhost_backend_finalize (GObject *object)
   g_free (priv->device_name);
   g_free (priv->config_space);
   g_free (priv->writable_mask);
+  g_clear_error (&priv->reported);
   vhost_backend_forget_objects (self);
   g_clear_pointer (&priv->mappings, g_array_unref);
   g_free (priv->shmem_sizes);
@@ -340,6 +342,21 @@ vhost_backend_class_init (VhostBackendClass *klass)
   signals[SIGNAL_CONFIG_WRITTEN]
       = g_signal_new ("config-written", G_TYPE_FROM_CLASS (klass), G_SIGNAL_RUN_LAST, 0, NULL, NULL,
                       NULL, G_TYPE_NONE, 2, G_TYPE_UINT, G_TYPE_UINT);
+
+  /**
+   * VhostBackend::error:
+   * @self: the back-end
+   * @error: what went wrong
+   *
+   * The device's own code has failed, and goes on: [method@Backend.report_error].
+   *
+   * Thread: control.
+   *
+   * Since: 0.1
+   */
+  signals[SIGNAL_ERROR]
+      = g_signal_new ("error", G_TYPE_FROM_CLASS (klass), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                      G_TYPE_NONE, 1, G_TYPE_ERROR | G_SIGNAL_TYPE_STATIC_SCOPE);
 }
 
 static void
@@ -382,6 +399,12 @@ void
 vhost_backend_emit_config_written (VhostBackend *self, guint offset, guint length)
 {
   g_signal_emit (self, signals[SIGNAL_CONFIG_WRITTEN], 0, offset, length);
+}
+
+void
+vhost_backend_emit_error (VhostBackend *self, const GError *error)
+{
+  g_signal_emit (self, signals[SIGNAL_ERROR], 0, error);
 }
 
 gboolean

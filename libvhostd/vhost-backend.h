@@ -114,6 +114,9 @@ VHOST_AVAILABLE_IN_0_1
 void vhost_backend_class_set_chain_data_size (VhostBackendClass *klass, gsize size);
 VHOST_AVAILABLE_IN_0_1
 void vhost_backend_class_add_capability (VhostBackendClass *klass, const char *capability);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_class_set_option_default (VhostBackendClass *klass, const char *property,
+                                             const char *text);
 
 VHOST_AVAILABLE_IN_0_1
 VhostBackend *vhost_backend_new_simple (const char *device, guint virtio_id, guint num_queues);
@@ -138,6 +141,8 @@ void vhost_backend_set_config_space (VhostBackend *self, gconstpointer data, gsi
                                      gconstpointer writable_mask);
 VHOST_AVAILABLE_IN_0_1
 void vhost_backend_notify_config (VhostBackend *self);
+VHOST_AVAILABLE_IN_0_1
+void vhost_backend_report_error (VhostBackend *self, const GError *error);
 VHOST_AVAILABLE_IN_0_1
 guint64 vhost_backend_get_masked_features (VhostBackend *self);
 

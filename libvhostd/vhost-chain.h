@@ -28,6 +28,11 @@ const struct iovec *vhost_chain_get_readable (VhostChain *self, guint *n_segment
 VHOST_AVAILABLE_IN_0_1
 const struct iovec *vhost_chain_get_writable (VhostChain *self, guint *n_segments);
 VHOST_AVAILABLE_IN_0_1
+guint vhost_chain_get_segments (VhostChain *self, struct iovec *segments, guint n_segments,
+                                guint *n_readable);
+VHOST_AVAILABLE_IN_0_1
+VhostMemory *vhost_chain_get_memory (VhostChain *self);
+VHOST_AVAILABLE_IN_0_1
 gsize vhost_chain_get_readable_size (VhostChain *self);
 VHOST_AVAILABLE_IN_0_1
 gsize vhost_chain_get_writable_size (VhostChain *self);

@@ -224,6 +224,9 @@ vhost_filter_constructed (GObject *object)
   priv->device_name = g_strdup (vhost_backend_get_device_name (priv->next));
   priv->virtio_id = vhost_backend_get_virtio_id (priv->next);
   priv->num_queues = vhost_backend_get_num_queues (priv->next);
+  /* Whoever serves the device listens here, and need not know what is behind. */
+  g_signal_connect_object (priv->next, "error", G_CALLBACK (vhost_backend_emit_error), object,
+                           G_CONNECT_SWAPPED);
   for (guint i = 0; i < G_N_ELEMENTS (shared); i++)
     g_object_bind_property (priv->next, shared[i], object, shared[i],
                             G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL);

@@ -434,6 +434,34 @@ vhost_memory_get_region (VhostMemory *self, guint index, guint64 *guest_address,
 }
 
 /**
+ * vhost_memory_get_region_address: (skip)
+ * @self: a memory map
+ * @index: which region, in ascending order of guest addresses
+ * @length: (out): its size in bytes
+ *
+ * Gets the place of one region in this process. What vhost_memory_map() says of guest memory holds
+ * here too.
+ *
+ * Thread: any, while a reference to @self is held.
+ *
+ * Returns: (transfer none) (nullable): the address of the region's first byte; %NULL when there are
+ * not that many regions
+ *
+ * Since: 0.1
+ */
+gpointer
+vhost_memory_get_region_address (VhostMemory *self, guint index, gsize *length)
+{
+  g_return_val_if_fail (self != NULL && length != NULL, NULL);
+
+  *length = 0;
+  if (index >= self->n_regions)
+    return NULL;
+  *length = self->mappings[index]->info.size;
+  return self->mappings[index]->host;
+}
+
+/**
  * vhost_memory_map:
  * @self: a memory map
  * @guest_address: an address in the guest's physical memory

@@ -25,6 +25,9 @@ gboolean vhost_memory_get_region (VhostMemory *self, guint index, guint64 *guest
                                   guint64 *size, guint64 *user_address);
 
 VHOST_AVAILABLE_IN_0_1
+gpointer vhost_memory_get_region_address (VhostMemory *self, guint index, gsize *length);
+
+VHOST_AVAILABLE_IN_0_1
 gpointer vhost_memory_map (VhostMemory *self, guint64 guest_address, gsize *length);
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_memory_read (VhostMemory *self, guint64 guest_address, gpointer data, gsize length,

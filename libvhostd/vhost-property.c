@@ -530,13 +530,16 @@ describe_argument (GParamSpec *pspec)
 }
 
 static char *
-describe_property (GParamSpec *pspec)
+describe_property (VhostPropertySet *self, GParamSpec *pspec)
 {
+  /* What was set before is what stays when the option is not given. */
+  const GValue *preset = g_hash_table_lookup (self->values, pspec->name);
   const char *blurb = g_param_spec_get_blurb (pspec);
   if (blurb == NULL)
     blurb = "";
   GParamSpec *target = resolve (pspec);
-  g_autofree char *text = vhost_property_format (target, g_param_spec_get_default_value (target));
+  g_autofree char *text = vhost_property_format (
+      target, preset != NULL ? preset : g_param_spec_get_default_value (target));
   if (text[0] == '\0' || strcmp (text, "no") == 0)
     return g_strdup (blurb);
   return g_strdup_printf ("%s (default: %s)", blurb, text);
@@ -563,7 +566,7 @@ vhost_property_set_add_options (VhostPropertySet *self, GOptionGroup *group, GTy
             .flags = G_OPTION_FLAG_FILENAME | (is_boolean ? G_OPTION_FLAG_OPTIONAL_ARG : 0),
             .arg = G_OPTION_ARG_CALLBACK,
             .arg_data = (gpointer) option_parsed,
-            .description = keep (self, describe_property (pspec)),
+            .description = keep (self, describe_property (self, pspec)),
             .arg_description = keep (self, describe_argument (resolve (pspec))),
         },
         { 0 },

@@ -46,6 +46,8 @@ void vhost_queue_get_counters (VhostQueue *self, VhostQueueCounters *counters);
 VHOST_AVAILABLE_IN_0_1
 VhostChain *vhost_queue_pop (VhostQueue *self);
 VHOST_AVAILABLE_IN_0_1
+guint vhost_queue_pop_many (VhostQueue *self, VhostChain **chains, guint n_chains);
+VHOST_AVAILABLE_IN_0_1
 void vhost_queue_flush (VhostQueue *self);
 VHOST_AVAILABLE_IN_0_1
 void vhost_queue_complete_batch (VhostQueue *self, VhostChain *const *chains, const gsize *written,
