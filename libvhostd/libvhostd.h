@@ -16,6 +16,7 @@
 #include "vhost-kick-source.h"
 #include "vhost-memory.h"
 #include "vhost-queue.h"
+#include "vhost-service.h"
 #include "vhost-session.h"
 #include "vhost-types.h"
 #include "vhost-version-macros.h"

@@ -37,6 +37,7 @@ struct _VhostDaemonSlot
   gboolean is_inline;    /* the only worker is the daemon's own context */
   VhostSession *session; /* (owned) (nullable) */
   gint64 opened;         /* monotonic us */
+  GSource *change;       /* (owned) (nullable): session-changed is due */
   guint n_kicks;
   VhostDaemonKick *kicks; /* (owned) */
 };
@@ -104,6 +105,7 @@ enum
   VHOST_DAEMON_SIGNAL_KICK,
   VHOST_DAEMON_SIGNAL_CONFIG_CHANGED,
   VHOST_DAEMON_SIGNAL_SESSION_OPENED,
+  VHOST_DAEMON_SIGNAL_SESSION_CHANGED,
   VHOST_DAEMON_SIGNAL_SESSION_CLOSED,
   VHOST_DAEMON_SIGNAL_CREATE_BACKEND,
   VHOST_DAEMON_N_SIGNALS

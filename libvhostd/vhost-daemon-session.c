@@ -88,6 +88,7 @@ void
 vhost_daemon_free_slot (gpointer data)
 {
   VhostDaemonSlot *slot = data;
+  vhost_daemon_clear_source (&slot->change);
   for (guint i = 0; i < slot->workers->len; i++)
     {
       VhostWorker *worker = g_ptr_array_index (slot->workers, i);
@@ -245,6 +246,32 @@ vhost_daemon_on_config_changed (VhostSession *session, guint offset, guint lengt
                  by_driver ? VHOST_CONFIG_ORIGIN_DRIVER : VHOST_CONFIG_ORIGIN_DEVICE);
 }
 
+/* Thread: control. Several messages at once are one change. */
+static gboolean
+vhost_daemon_tell_changed (gpointer data)
+{
+  VhostDaemonSlot *slot = data;
+  vhost_daemon_clear_source (&slot->change);
+  if (slot->session != NULL)
+    g_signal_emit (slot->daemon, vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_CHANGED], 0,
+                   slot->session);
+  return G_SOURCE_REMOVE;
+}
+
+/* Thread: control. */
+static void
+vhost_daemon_on_session_changed (VhostSession *session, gpointer data)
+{
+  VhostDaemonSlot *slot = data;
+  if (slot->change != NULL
+      || !g_signal_has_handler_pending (
+          slot->daemon, vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_CHANGED], 0, TRUE))
+    return;
+  slot->change = g_idle_source_new ();
+  g_source_set_callback (slot->change, vhost_daemon_tell_changed, slot, NULL);
+  g_source_attach (slot->change, vhost_daemon_get_private (slot->daemon)->context);
+}
+
 /* Thread: control. */
 static void
 vhost_daemon_on_session_paused (VhostSession *session, gpointer data)
@@ -261,6 +288,7 @@ vhost_daemon_open_session (VhostDaemon *self, VhostDaemonSlot *slot, int fd, GEr
     .config_changed = vhost_daemon_on_config_changed,
     .wants_kicks = vhost_daemon_wants_kicks,
     .kicked = vhost_daemon_kicked,
+    .changed = vhost_daemon_on_session_changed,
     .paused = vhost_daemon_on_session_paused,
   };
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);

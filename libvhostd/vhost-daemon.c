@@ -498,6 +498,19 @@ vhost_daemon_class_init (VhostDaemonClass *klass)
       = g_signal_new ("session-opened", VHOST_TYPE_DAEMON, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                       G_TYPE_NONE, 1, VHOST_TYPE_SESSION);
   /**
+   * VhostDaemon::session-changed:
+   * @self: the daemon
+   * @session: a session
+   *
+   * Emitted after messages of a front-end that may have changed features, memory or rings; once for
+   * several of them.
+   *
+   * Since: 0.1
+   */
+  vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_CHANGED]
+      = g_signal_new ("session-changed", VHOST_TYPE_DAEMON, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                      G_TYPE_NONE, 1, VHOST_TYPE_SESSION);
+  /**
    * VhostDaemon::session-closed:
    * @self: the daemon
    * @session: the session, which is no longer in the list

@@ -22,7 +22,8 @@
  *
  * Each of them belongs to the caller, who completes it.
  *
- * Thread: worker, within #VhostBackendClass.process_queue, or any time on that thread.
+ * Thread: worker, within #VhostBackendClass.process_queue, or any time on that thread; any for a
+ * queue that is stopped, which gives nothing.
  *
  * Returns: how many were taken
  *
@@ -34,6 +35,9 @@ vhost_queue_pop_many (VhostQueue *self, VhostChain **chains, guint n_chains)
   guint n = 0;
 
   g_return_val_if_fail (self != NULL, 0);
+  if (vhost_queue_get_state (self) == VHOST_QUEUE_STATE_STOPPED)
+    return 0; /* scripts keep queues for longer than these have a thread */
+  g_return_val_if_fail (vhost_queue_is_own_thread (self), 0);
   g_return_val_if_fail (chains != NULL || n_chains == 0, 0);
 
   while (n < n_chains && (chains[n] = vhost_queue_pop (self)) != NULL)

@@ -151,6 +151,13 @@ refuse (VhostSession *self, const VhostWireMessage *row, GError *error)
     acknowledge (self, ACK_REFUSED);
 }
 
+static void
+tell_owner (VhostSession *self)
+{
+  if (self->owner->changed != NULL && !self->closing)
+    self->owner->changed (self, self->owner_data);
+}
+
 void
 vhost_session_finish_message (VhostSession *self, GError *error)
 {
@@ -165,6 +172,7 @@ vhost_session_finish_message (VhostSession *self, GError *error)
     refuse (self, vhost_wire_lookup (self->current.request), error);
   else
     acknowledge (self, ACK_OK);
+  tell_owner (self);
   vhost_session_resume_misses (self);
   update_source (self);
 }
@@ -328,9 +336,11 @@ handle_message (VhostSession *self, VhostMessage *message)
     case VHOST_SESSION_DONE:
       acknowledge (self, ACK_OK);
       self->busy = FALSE;
+      tell_owner (self);
       break;
     case VHOST_SESSION_REPLIED:
       self->busy = FALSE;
+      tell_owner (self);
       break;
     case VHOST_SESSION_LATER:
       break; /* perhaps answered already */

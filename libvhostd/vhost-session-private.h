@@ -78,6 +78,8 @@ typedef struct
   /* TRUE: someone wants kicks (any thread reads it) */
   gboolean (*wants_kicks) (gpointer data);
   void (*kicked) (VhostQueue *queue, gpointer data); /* thread: worker */
+  /* A message was done: features, memory or rings may be others. May be NULL. */
+  void (*changed) (VhostSession *session, gpointer data);
   /* A pause has arrived: nothing is in flight any more, or it was overtaken. May be NULL. */
   void (*paused) (VhostSession *session, gpointer data);
 } VhostSessionOwner;

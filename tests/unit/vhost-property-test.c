@@ -410,6 +410,19 @@ test_help_is_made_of_blurbs (void)
 }
 
 static void
+test_help_has_what_was_set_before (void)
+{
+  g_autoptr (VhostPropertySet) set = vhost_property_set_new (test_device_get_type ());
+  g_autoptr (GOptionContext) context = g_option_context_new (NULL);
+  GOptionGroup *group = g_option_group_new ("device", "Device:", "Device", set, NULL);
+  g_assert_true (vhost_property_set_add (set, "queue-size", "64", NULL));
+  vhost_property_set_add_options (set, group, G_TYPE_OBJECT);
+  g_option_context_set_main_group (context, group);
+  g_autofree char *help = g_option_context_get_help (context, TRUE, NULL);
+  g_assert_nonnull (strstr (help, "Entries (default: 64)"));
+}
+
+static void
 test_options_stop_at_a_class (void)
 {
   g_autoptr (VhostPropertySet) set = vhost_property_set_new (test_device_get_type ());
@@ -442,6 +455,7 @@ main (int argc, char **argv)
   g_test_add_func ("/property/bad-option-is-refused-with-the-reason",
                    test_bad_option_is_refused_with_the_reason);
   g_test_add_func ("/property/help-is-made-of-blurbs", test_help_is_made_of_blurbs);
+  g_test_add_func ("/property/help-has-what-was-set-before", test_help_has_what_was_set_before);
   g_test_add_func ("/property/options-stop-at-a-class", test_options_stop_at_a_class);
   return g_test_run ();
 }

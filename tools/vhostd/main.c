@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vhostd TYPE [OPTION...]: the built-in devices, one in the foreground. Finds the type and hands
- * over; must not know what any device can be told. */
+ * over, to Python for a script; must not know what any device can be told. */
 #include <libvhostd.h>
 
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../backends/block.h"
+#include "run.h"
 
 #define EXIT_USAGE 2
 
@@ -26,6 +27,7 @@ print_help (FILE *stream)
 {
   fputs ("Usage:\n"
          "  vhostd TYPE [OPTION...]\n"
+         "  vhostd run SCRIPT [OPTION...]\n"
          "\n"
          "Serves one virtio device to a virtual machine over a vhost-user socket.\n"
          "\n"
@@ -34,6 +36,8 @@ print_help (FILE *stream)
   for (guint i = 0; i < G_N_ELEMENTS (backends); i++)
     fprintf (stream, "  %-10s %s\n", backends[i].name, backends[i].description);
   fputs ("\n"
+         "A script describes a device in Python: vhostd run --help.\n"
+         "\n"
          "Options:\n"
          "  -h, --help Print this and exit; vhostd TYPE --help lists a type's options\n"
          "  --version  Print the version and exit\n",
@@ -59,6 +63,8 @@ main (int argc, char **argv)
       puts ("vhostd (libvhostd) " PACKAGE_VERSION);
       return EXIT_SUCCESS;
     }
+  if (strcmp (word, "run") == 0)
+    return vhostd_run (argc - 1, argv + 1);
   for (guint i = 0; i < G_N_ELEMENTS (backends); i++)
     if (strcmp (word, backends[i].name) == 0)
       {

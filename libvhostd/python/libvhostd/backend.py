@@ -101,19 +101,22 @@ def _serve(self, queue):
         batch = Batch()
         n = pop_many(pointer, batch, BATCH)
         taken = 0
-        for address in batch[:n]:
-            chain = Chain(address)
-            taken += 1
-            try:
-                handle(queue, chain)
-            except BaseException as error:
-                # What the script keeps of the traceback must not keep the guest waiting.
-                if chain._pointer:
-                    chain.complete(0)
-                if not failure.report(self, error, "do_process_chain"):
-                    for rest in batch[taken:n]:
-                        native.complete(rest, 0)
-                    raise
+        try:
+            for address in batch[:n]:
+                chain = Chain(address)
+                taken += 1
+                try:
+                    handle(queue, chain)
+                except BaseException as error:
+                    # What keeps the traceback must not keep the guest waiting.
+                    if chain._pointer:
+                        chain.complete(0)
+                    if not failure.report(self, error, "do_process_chain"):
+                        raise
+        except BaseException:
+            for rest in batch[taken:n]:
+                native.complete(rest, 0)
+            raise
 
 
 _serve.is_ready = True  # reports by itself, and knows its request

@@ -10,7 +10,7 @@ import ctypes
 import sys
 import time
 
-from . import guest_memory, native
+from . import failure, guest_memory, native
 
 # Segments that are asked for in one go; more than this is seldom.
 _FEW = 64
@@ -229,5 +229,5 @@ def _complain():
         return
     more = f" (and {_unheard} more since)" if _unheard else ""
     _complained, _unheard = now, 0
-    print("Vhost: a request was dropped without complete(); it was completed with nothing written. Keep a reference "
-          f"to what is completed later{more}", file=sys.stderr, flush=True)
+    failure.say("Vhost: a request was dropped without complete(); it was completed with nothing written. Keep a "
+                f"reference to what is completed later{more}\n")

@@ -76,18 +76,18 @@ def event_loop():
     return loop
 
 
-async def gio(begin, *arguments):
-    """Awaits an asynchronous call of GIO's or of this library's.
+async def gio(owner, name, *arguments):
+    """Awaits an asynchronous method of GIO's or of this library's, by its name without "_async".
 
-    It is called with the arguments, None for its cancellable, and a callback; what its finish function returns is the
-    result, and its GLib.Error is raised.
+    It is called with the arguments, a cancellable and a callback; what its finish method returns is the result, and its
+    GLib.Error is raised.
 
-        contents = await Vhost.gio(file.load_contents_async)
+        done, contents, etag = await Vhost.gio(file, "load_contents")
     """
     loop = asyncio.get_running_loop()
     future = loop.create_future()
-    owner, name = getattr(begin, "__self__", None), begin.__name__
-    finish = getattr(owner, name.removesuffix("_async") + "_finish")
+    begin = getattr(owner, name + "_async", None) or getattr(owner, name)
+    finish = getattr(owner, name + "_finish")
 
     def ended(_source, result, *_data):
         if future.cancelled():

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 
-from gi.repository import GLib, Vhost
+from gi.repository import Gio, GLib, Vhost
 
 # Tracebacks that are printed at once, before a second has to pass for the next: a guest must not fill a disk.
 _BURST = 10
@@ -55,8 +55,16 @@ def show(error):
         _last = now
         unheard, _unheard = _unheard, 0
     text = "".join(traceback.format_exception(error))
-    print(text + (f"({unheard} more exceptions since the last traceback)" if unheard else ""), end="",
-          file=sys.stderr, flush=True)
+    say(text + (f"({unheard} more exceptions since the last traceback)\n" if unheard else ""))
+
+
+def say(text):
+    """To whoever listens: a closed standard error is no reason to fail once more."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        pass
 
 
 def _as_error(error, where):
@@ -105,6 +113,8 @@ _METHODS = {
     "do_worker_stopped": (_nothing, None),
     "do_get_state": (_bytes, True),
     "do_set_state": (_success, True),
+    "do_save_state_finish": (_success, True),
+    "do_load_state_finish": (_success, True),
     "do_get_shared_object": (_number, True),
     "do_announce": (_success, True),
     "do_set_mtu": (_success, True),
@@ -134,9 +144,24 @@ def _wrap(name, method):
     return call
 
 
+def _wrap_async(name, method):
+    @functools.wraps(method)
+    def call(self, stream, cancellable, callback, *data):
+        try:
+            method(self, stream, cancellable, callback, *data)
+        except Exception as error:  # whoever waits for the end is told of this one
+            report(self, error, name)
+            Gio.Task.new(self, cancellable, callback).return_error(_as_error(error, name))
+    return call
+
+
 def wrap_methods(cls):
     """Wraps the class's own methods that the library calls."""
     for name in _METHODS:
         method = cls.__dict__.get(name)
         if method is not None and callable(method) and not getattr(method, "is_ready", False):
             setattr(cls, name, _wrap(name, method))
+    for name in ("do_save_state_async", "do_load_state_async"):
+        method = cls.__dict__.get(name)
+        if method is not None:
+            setattr(cls, name, _wrap_async(name, method))

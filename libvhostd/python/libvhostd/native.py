@@ -18,7 +18,6 @@ def _function(name, result, *arguments):
     return function
 
 
-pop = _function("vhost_queue_pop", c_void_p, c_void_p)
 pop_many = _function("vhost_queue_pop_many", c_uint, c_void_p, c_void_p, c_uint)
 complete = _function("vhost_chain_complete", None, c_void_p, c_size_t)
 hand_back = _function("vhost_chain_hand_back", c_int, c_void_p)

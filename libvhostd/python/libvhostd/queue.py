@@ -26,8 +26,8 @@ class Queue(Vhost.Queue):
 
     def pop(self):
         """Takes the next request; None: there is none just now."""
-        pointer = native.pop(hash(self))  # a GObject's hash is its address
-        return Chain(pointer) if pointer else None
+        chains = self.pop_many(1)
+        return chains[0] if chains else None
 
     def pop_many(self, n):
         """Takes up to n requests; fewer when there are fewer."""
@@ -35,7 +35,7 @@ class Queue(Vhost.Queue):
         while len(chains) < n:
             batch = Batch()
             room = min(BATCH, n - len(chains))
-            taken = native.pop_many(hash(self), batch, room)
+            taken = native.pop_many(hash(self), batch, room)  # a GObject's hash is its address
             chains += map(Chain, batch[:taken])
             if taken < room:
                 break
