@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Requests from Python: sync and async, on rings of every kind, with descriptors that break the rules."""
 
+import asyncio
 import os
 
 from driver import GLib, Vhost, tap, until, vm
@@ -71,6 +72,20 @@ def many():
             tap.equal([request.data for request in requests], [(b"%02d" % i)[::-1] for i in range(32)], "the answers")
         tap.equal(queue.in_flight, 0, "requests under way")
         tap.equal(queue.ring.get_free(), 64, "free descriptors")
+
+
+@tap.test("a coroutine awaits requests")
+def coroutine():
+    async def ask(queue):
+        first = await queue.request_async(b"ab", 2)
+        return [first, *await asyncio.gather(wrap(queue.request_async(b"cd", 2)), wrap(queue.request_async(b"ef", 2)))]
+
+    async def wrap(request):
+        return await request
+    with Vhost.Frontend.pair(Echo()) as fe:
+        task = Vhost.event_loop().create_task(ask(fe.queue(0)))
+        until(task.done, "the coroutine")
+        tap.equal(task.result(), [b"ba", b"dc", b"fe"], "the answers")
 
 
 @tap.test("a callback that raises keeps no other from its turn")

@@ -200,6 +200,44 @@ def answers_with_descriptors():
         os.close(fds[0])
 
 
+@tap.test("a device's state is saved and loaded, and the log tells what it wrote")
+def state_and_log():
+    class Stateful(Device):
+        n = 0
+
+        def do_get_state(self):
+            return b"%d" % self.n
+
+        def do_set_state(self, data, *_):
+            self.n = int(data)
+
+    device = Stateful()
+    with Vhost.Frontend.pair(device) as fe:
+        fe.queue(0).request(b"abc", 3)
+        fe.start_log()
+        tap.equal(fe.log_count(), 0, "dirty pages at first")
+        fe.queue(0).request(b"abc", 3)
+        tap.equal(fe.log_count() > 0, True, "dirty pages")
+        fe.stop_log()
+        fe.queue(0).stop()
+        device.n = 7
+        state = fe.save_state()
+        tap.equal(state, b"7", "the state")
+        device.n = 0
+        fe.load_state(state)
+        tap.equal(device.n, 7, "the state that was loaded")
+
+
+@tap.test("a device behind an IOMMU is told the driver's translations")
+def iotlb():
+    with Vhost.Frontend.pair(Device()) as fe:
+        fe.negotiate(features={"ACCESS_PLATFORM"})
+        fe.add_memory(1 << 32, 1 << 20)
+        fe.iotlb_map(1 << 32, 1 << 20, 1 << 32, 3)
+        tap.equal(fe.queue(0).request(b"abc", 3), b"cba", "the answer")
+        fe.iotlb_unmap(1 << 32, 1 << 20)
+
+
 @tap.test("a wait for an answer ends after the timeout, and refuses a second one inside")
 def nested():
     import socket

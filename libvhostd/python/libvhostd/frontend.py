@@ -279,6 +279,14 @@ class Frontend(Vhost.Frontend):
         self._ready()
         return self.set_config(offset, GLib.Bytes.new(bytes(data)), flags)
 
+    def save_state(self, max_size=16 << 20):
+        """The device's own state, as bytes; its queues must be stopped."""
+        return super().save_state(max_size).get_data() or b""
+
+    def load_state(self, state):
+        """Gives a device the state that save_state() returned."""
+        return super().load_state(GLib.Bytes.new(bytes(state)))
+
     # ---- Memory ----
 
     def _ensure_memory(self):

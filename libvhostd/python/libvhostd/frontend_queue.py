@@ -7,6 +7,7 @@ guest memory are its own until then; one that nobody waits for any more keeps th
 there.
 """
 
+import asyncio
 import time
 import weakref
 
@@ -31,6 +32,7 @@ class FrontendRequest:
         self._queue, self._outs, self._ins, self._callback = queue, outs, ins, callback
         self.done, self.data, self.length, self.error = False, b"", None, None
         self._raw = False
+        self._futures = []
 
     @property
     def in_size(self):
@@ -48,6 +50,13 @@ class FrontendRequest:
             raise self.error
         return self.data
 
+    def __await__(self):
+        """`await queue.request_async (...)` in a coroutine of Vhost.event_loop(): what the device wrote."""
+        if not self.done:
+            self._futures.append(asyncio.get_running_loop().create_future())
+            yield from self._futures[-1]
+        return self.result()
+
     def _finish(self, memory, length):
         self.length, left = length, min(length, self.in_size)
         pieces = []
@@ -61,6 +70,9 @@ class FrontendRequest:
             self.error = failed(Vhost.Error.PROTOCOL, f"the device says that it wrote {length} bytes into "
                                 f"{self.in_size}: it claims more than it was given")
         self.done = True
+        for future in self._futures:
+            if not future.done():  # it may be cancelled
+                future.set_result(None)
 
 
 class FrontendRequests:
