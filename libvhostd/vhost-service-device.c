@@ -449,6 +449,12 @@ on_changed (VhostDaemon *daemon, VhostSession *session, gpointer data)
 }
 
 static void
+on_backend_error (VhostBackend *backend, const GError *error, gpointer data)
+{
+  note_error (data, error);
+}
+
+static void
 on_option (GObject *object, GParamSpec *pspec, gpointer data)
 {
   mark (data);
@@ -514,7 +520,7 @@ GUARDED (resume)
 static void
 do_disconnect (VhostServiceDevice *self, GDBusMethodInvocation *invocation)
 {
-  vhost_daemon_disconnect (self->daemon);
+  vhost_daemon_close_sessions (self->daemon);
   g_dbus_method_invocation_return_value (invocation, NULL);
 }
 GUARDED (disconnect)
@@ -671,7 +677,10 @@ connect_daemon (VhostServiceDevice *self)
   g_signal_connect (self->daemon, "notify::state", G_CALLBACK (on_state), self);
   g_signal_connect (self->daemon, "notify::paused", G_CALLBACK (on_state), self);
   for (guint i = 0; i < self->backends->len; i++)
-    g_signal_connect (self->backends->pdata[i], "notify", G_CALLBACK (on_option), self);
+    {
+      g_signal_connect (self->backends->pdata[i], "notify", G_CALLBACK (on_option), self);
+      g_signal_connect (self->backends->pdata[i], "error", G_CALLBACK (on_backend_error), self);
+    }
 }
 
 static void
