@@ -144,7 +144,7 @@ def state_streams():
     backend = Streamed()
     with pair(backend) as driver:
         driver.run(driver.frontend.stop_queue, 0)
-        tap.equal(driver.run(driver.frontend.save_state, 1000).get_data(), b"state", "what was saved")
+        tap.equal(driver.run(driver.frontend.save_state, 1000), b"state", "what was saved")
         driver.run(driver.frontend.load_state, GLib.Bytes.new(b"another state"))
         tap.equal(backend.loaded, b"another state", "what was loaded")
         backend.fail = True
