@@ -145,7 +145,7 @@ def state_streams():
     with pair(backend) as driver:
         driver.run(driver.frontend.stop_queue, 0)
         tap.equal(driver.run(driver.frontend.save_state, 1000), b"state", "what was saved")
-        driver.run(driver.frontend.load_state, GLib.Bytes.new(b"another state"))
+        driver.run(driver.frontend.load_state, b"another state")
         tap.equal(backend.loaded, b"another state", "what was loaded")
         backend.fail = True
         with contextlib.redirect_stderr(io.StringIO()) as text:
