@@ -14,6 +14,7 @@
 #include "vhost-fd-private.h"
 #include "vhost-filter-private.h"
 #include "vhost-property-private.h"
+#include "vhost-service.h"
 
 #include <errno.h>
 #include <glib-unix.h>
@@ -44,6 +45,8 @@ typedef struct
   char *run;           /* (owned) (nullable) */
   char *mode_text;     /* (owned) (nullable) */
   char *on_disconnect; /* (owned) (nullable) */
+  char *bus;           /* (owned) (nullable) */
+  char *name;          /* (owned) (nullable) */
   char **filter_names; /* (owned) (nullable) */
   char **rest;         /* (owned) (nullable) */
   GPtrArray *strings;  /* (owned): of the options */
@@ -224,6 +227,10 @@ make_options (BackendMain *self)
       "Permissions of the socket file (default: 0660)", "OCTAL" },
     { "on-disconnect", 0, 0, G_OPTION_ARG_STRING, &self->on_disconnect,
       "When the front-end goes (default: listen; with --fd: exit)", "listen|exit" },
+    { "bus", 0, 0, G_OPTION_ARG_STRING, &self->bus,
+      "Let the device be controlled over D-Bus: vhostctl list", "session|system|ADDRESS" },
+    { "name", 0, 0, G_OPTION_ARG_STRING, &self->name,
+      "The device's name on the bus and in messages (default: its type)", "NAME" },
     { "filter", 0, 0, G_OPTION_ARG_STRING_ARRAY, &self->filter_names, filter_help, "NAME" },
     { "strict", 0, 0, G_OPTION_ARG_NONE, &self->strict,
       "End with status 1 when the device reports an error of its own", NULL },
@@ -326,8 +333,8 @@ apply_options (BackendMain *self)
     return fail (EXIT_USAGE, "--on-disconnect=%s is neither listen nor exit", self->on_disconnect);
 
   self->daemon = VHOST_DAEMON (vhost_property_set_build (self->settings));
-  g_object_set (self->daemon, "name", self->device, "socket-path", self->socket_path, "socket-mode",
-                (guint) mode, "exit-on-disconnect", exits, "mode",
+  g_object_set (self->daemon, "name", self->name != NULL ? self->name : self->device, "socket-path",
+                self->socket_path, "socket-mode", (guint) mode, "exit-on-disconnect", exits, "mode",
                 self->client ? VHOST_DAEMON_MODE_CLIENT : VHOST_DAEMON_MODE_SERVER, NULL);
   return 0;
 }
@@ -521,6 +528,33 @@ on_create_backend (VhostDaemon *daemon, gpointer data)
   return vhost_filter_options_wrap (self->filters, backend);
 }
 
+/* The bus that was asked for, with the device on it. (transfer full) */
+static VhostService *
+join_bus (BackendMain *self, GError **error)
+{
+  g_autoptr (GDBusConnection) connection = NULL;
+  g_autoptr (VhostService) service = NULL;
+  if (strcmp (self->bus, "session") == 0)
+    connection = g_bus_get_sync (G_BUS_TYPE_SESSION, NULL, error);
+  else if (strcmp (self->bus, "system") == 0)
+    connection = g_bus_get_sync (G_BUS_TYPE_SYSTEM, NULL, error);
+  else
+    connection = g_dbus_connection_new_for_address_sync (
+        self->bus,
+        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT
+            | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
+        NULL, NULL, error);
+  if (connection == NULL)
+    {
+      g_prefix_error (error, "cannot join the bus \"%s\": ", self->bus);
+      return NULL;
+    }
+  /* A guest's disk must not go with the bus. */
+  g_dbus_connection_set_exit_on_close (connection, FALSE);
+  service = vhost_service_new (connection);
+  return vhost_service_add (service, self->daemon, error) ? g_steal_pointer (&service) : NULL;
+}
+
 /* Everything is checked: serve until told to stop. Returns the exit code. */
 static int
 serve (BackendMain *self)
@@ -543,6 +577,9 @@ serve (BackendMain *self)
         return fail (EXIT_FAILURE, "%s", error->message);
       g_object_set (self->daemon, "socket-path", self->socket_path, NULL);
     }
+  g_autoptr (VhostService) service = NULL;
+  if (self->bus != NULL && (service = join_bus (self, &error)) == NULL)
+    return fail (EXIT_FAILURE, "%s", error->message);
   if (!vhost_daemon_start (self->daemon, &error))
     return fail (EXIT_FAILURE, "%s", error->message);
 
@@ -619,10 +656,10 @@ parse_and_serve (BackendMain *self, int argc, char **argv)
  * Each writable property of the type is an option: `blk-file` is `--blk-file`. Beside these there
  * are `--socket-path`, `--fd`, `--client`, `--run`, `--socket-mode`, `--max-sessions`,
  * `--drain-timeout`, `--reconnect-interval`, `--seal-memory`, `--waiter`, `--on-disconnect`,
- * `--strict`, `--filter` (and the properties of each filter that is named), `--print-capabilities`,
- * `--version` and `--help`. A single listening socket that the service manager passed is used when
- * none is named, and the service manager hears when the device is ready and when it stops. SIGTERM,
- * SIGINT and SIGHUP end the program cleanly.
+ * `--bus`, `--name`, `--strict`, `--filter` (and the properties of each filter that is named),
+ * `--print-capabilities`, `--version` and `--help`. A single listening socket that the service
+ * manager passed is used when none is named, and the service manager hears when the device is ready
+ * and when it stops. SIGTERM, SIGINT and SIGHUP end the program cleanly.
  *
  * It takes over the process: signal handlers, the log writer and the default main context. It is
  * meant to be called once.
@@ -679,6 +716,8 @@ vhost_backend_main (GType backend_type, int argc, char **argv)
   g_free (self.run);
   g_free (self.mode_text);
   g_free (self.on_disconnect);
+  g_free (self.bus);
+  g_free (self.name);
   g_strfreev (self.filter_names);
   g_strfreev (self.rest);
   g_ptr_array_unref (self.strings);

@@ -145,16 +145,12 @@ make_memory (const char *name, gsize size, int *fd)
 static VhostdBlock *
 make_device (const char *path)
 {
-  VhostBackend *backend = g_object_new (VHOSTD_TYPE_BLOCK, "serial", SERIAL, NULL);
+  VhostBackend *backend
+      = path != NULL ? g_object_new (VHOSTD_TYPE_BLOCK, "serial", SERIAL, "blk-file", path, NULL)
+                     : g_object_new (VHOSTD_TYPE_BLOCK, "serial", SERIAL, "driver",
+                                     VHOSTD_BLOCK_DRIVER_NULL, "size", (guint64) IMAGE_SIZE, NULL);
   GError *error = NULL;
 
-  if (path != NULL)
-    g_object_set (backend, "blk-file", path, NULL);
-  else
-    {
-      VHOSTD_BLOCK (backend)->driver = VHOSTD_BLOCK_DRIVER_NULL;
-      g_object_set (backend, "size", (guint64) IMAGE_SIZE, NULL);
-    }
   vhost_backend_start (backend, &error);
   g_assert_no_error (error);
   return VHOSTD_BLOCK (backend);

@@ -12,7 +12,7 @@ import tree
 
 # Two layers that stand side by side.
 APART = {("wire", "memory"), ("memory", "wire")}
-GENERATED = {"vhost-enums", "config"}
+GENERATED = {"config", "vhost-dbus", "vhost-enums"}
 PUBLIC_ONLY = ("tools/backends/*.[ch]", "tools/vhostd/*.[ch]", "tools/vhostctl/*.[ch]", "tests/protocol/*.[ch]",
                "docs/examples/*.[ch]")
 

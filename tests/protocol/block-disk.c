@@ -84,20 +84,6 @@ disk_new_with (gpointer backend, char *path)
   return self;
 }
 
-Disk *
-disk_new (const char *first_property, ...)
-{
-  char *path = disk_make_image (IMAGE_SIZE);
-  GObject *backend;
-  va_list args;
-
-  va_start (args, first_property);
-  backend = g_object_new_valist (VHOSTD_TYPE_BLOCK, first_property, args);
-  va_end (args);
-  g_object_set (backend, "blk-file", path, NULL);
-  return disk_new_with (backend, path);
-}
-
 void
 disk_free (Disk *self)
 {

@@ -25,9 +25,13 @@ typedef struct
   VhostFrontendQueue *queue;
 } Disk;
 
-/* A disk with an image of its own of IMAGE_SIZE and these properties; the second one takes @path.
- * One queue. */
-Disk *disk_new (const char *first_property, ...);
+/* A disk with an image of its own of IMAGE_SIZE and these properties, NULL at their end; the second
+ * one takes @path. One queue. */
+#define disk_new(...)                                                                              \
+  ({                                                                                               \
+    char *_path = disk_make_image (IMAGE_SIZE);                                                    \
+    disk_new_with (g_object_new (VHOSTD_TYPE_BLOCK, "blk-file", _path, __VA_ARGS__), _path);       \
+  })
 Disk *disk_new_with (gpointer backend, char *path);
 void disk_free (Disk *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Disk, disk_free)

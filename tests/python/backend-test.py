@@ -338,6 +338,9 @@ def coroutines():
                     raise ValueError("late")
                 chain.write(what)
 
+    with pair(Later(workers=2), queues=1) as driver:
+        tap.equal(driver.request(b"sleep", into=(32,)), b"sleep", "on a worker thread")
+        tap.equal(driver.request(b"file", into=(32,)), b"from a file", "GIO on a worker thread")
     later = Later()
     errors = []
     later.connect("error", lambda later, error: errors.append(error.message))

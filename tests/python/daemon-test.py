@@ -44,10 +44,16 @@ def signals():
         tap.equal((session.get_backend() is backend, session.get_n_queues(), session.get_queue(0).get_size()),
                   (True, 1, 256), "the session")
         backend.notify_config()
+        number = daemon.connect("kick", lambda daemon, queue: heard.append("never"))
+        daemon.disconnect(number)
+        driver.request(into=(4,))
+        daemon.disconnect()
+        until(lambda: daemon.props.state == Vhost.DaemonState.STOPPED, "the end of the only session")
     finally:
         driver.close()
         stop(daemon)
     origin = Vhost.ConfigOrigin
+    tap.equal("never" in heard, False, "a handler that was disconnected was called")
     for wanted in (("closed", None), ("kick", 0), ("config", 0, 1, origin.DRIVER),
                    ("state", Vhost.DaemonState.STOPPED)):
         tap.equal(wanted in heard, True, f"{wanted} in {heard}")

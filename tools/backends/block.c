@@ -593,7 +593,8 @@ vhostd_block_class_init (VhostdBlockClass *klass)
 {
   GObjectClass *object_class = G_OBJECT_CLASS (klass);
   VhostBackendClass *backend_class = VHOST_BACKEND_CLASS (klass);
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS;
+  /* What a disk is does not change under a guest. */
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_CONSTRUCT_ONLY | G_PARAM_STATIC_STRINGS;
 
   object_class->get_property = vhostd_block_get_property;
   object_class->set_property = vhostd_block_set_property;
