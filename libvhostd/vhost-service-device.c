@@ -19,6 +19,7 @@
 #include "vhost-property-variant-private.h"
 #include "vhost-queue.h"
 #include "vhost-session.h"
+#include "vhost-trace-private.h"
 
 #include <gio/gunixfdlist.h>
 #include <string.h>
@@ -38,6 +39,7 @@ struct _VhostServiceDevice
   GSource *refresh;    /* (owned) (nullable): properties are to be looked at */
   char *error_name;    /* (owned) */
   char *error_text;    /* (owned) */
+  VhostRateLimit backend_errors;
 };
 
 /* ---- Options ---- */
@@ -371,6 +373,17 @@ on_queue_broken (VhostSession *session, VhostQueue *queue, const char *message, 
   note_error (data, error);
 }
 
+/* A guest can make a device fail at each request: that must not fill the bus. */
+static void
+on_backend_error (VhostBackend *backend, const GError *error, gpointer data)
+{
+  VhostServiceDevice *self = data;
+  guint suppressed;
+
+  if (vhost_rate_limit_allows (&self->backend_errors, &suppressed))
+    note_error (self, error);
+}
+
 static void
 on_session_opened (VhostDaemon *daemon, VhostSession *session, gpointer data)
 {
@@ -514,7 +527,7 @@ GUARDED (resume)
 static void
 do_disconnect (VhostServiceDevice *self, GDBusMethodInvocation *invocation)
 {
-  vhost_daemon_disconnect (self->daemon);
+  vhost_daemon_close_sessions (self->daemon);
   g_dbus_method_invocation_return_value (invocation, NULL);
 }
 GUARDED (disconnect)
@@ -672,6 +685,9 @@ connect_daemon (VhostServiceDevice *self)
   g_signal_connect (self->daemon, "notify::paused", G_CALLBACK (on_state), self);
   for (guint i = 0; i < self->backends->len; i++)
     g_signal_connect (self->backends->pdata[i], "notify", G_CALLBACK (on_option), self);
+  /* Filters hand on what the device behind them reports. */
+  if (self->backends->len > 0)
+    g_signal_connect (self->backends->pdata[0], "error", G_CALLBACK (on_backend_error), self);
 }
 
 static void

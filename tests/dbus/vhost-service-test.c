@@ -358,6 +358,15 @@ notify_config (LiveDevice *device, gpointer data)
 }
 
 static void
+report_errors (LiveDevice *device, gpointer data)
+{
+  g_autoptr (GError) error = g_error_new (VHOST_ERROR, VHOST_ERROR_BACKEND, "on purpose");
+
+  for (guint i = 0; i < 100; i++)
+    vhost_backend_report_error (((Fixture *) data)->device->backend, error);
+}
+
+static void
 signals_tell_what_happens (Fixture *f)
 {
   GString *seen = g_string_new (NULL);
@@ -374,6 +383,12 @@ signals_tell_what_happens (Fixture *f)
   wait_seen (seen, "'State': <'running'>");
   live_device_call (f->device, notify_config, f);
   wait_seen (seen, "ConfigChanged (0, 256, 'device')");
+  /* A device that fails again and again is heard of once in a second. */
+  live_device_call (f->device, report_errors, f);
+  wait_seen (seen, "Error ('" ERROR_NAME ("Backend") "', 'on purpose')");
+  wait_seen (seen, "'LastError': <('" ERROR_NAME ("Backend"));
+  g_assert_null (
+      strstr (strstr (seen->str, "on purpose')") + 1, "Error ('" ERROR_NAME ("Backend")));
   /* A version that does not exist ends the session. */
   vhost_frontend_send_raw (frontend, junk, sizeof junk, NULL, 0, &error);
   g_assert_no_error (error);

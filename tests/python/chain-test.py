@@ -6,6 +6,7 @@
 import contextlib
 import gc
 import io
+import os
 import threading
 
 from driver import GLib, Vhost, pair, tap, until, vm
@@ -173,6 +174,28 @@ def mappings():
     gc.collect()
     with open("/proc/self/maps", encoding="ascii") as file:
         return sum("memfd:vhost-frontend" in line for line in file)
+
+
+@tap.test("guest memory that is cut off under a segment ends the session, not the interpreter")
+def lost_memory():
+    seen, closed = [], []
+
+    def work(chain):
+        for segment in chain:
+            segment[:] = b"z" * len(segment)
+        seen.append(chain.read())
+        chain.complete()
+
+    with pair(Taker(work), seal_memory=False) as driver:
+        driver.daemon.connect("session-closed", lambda daemon, session, error: closed.append(error))
+        driver.next = 0x100000 + (3 << 20)
+        driver.begin = driver.next
+        driver.offer((b"gone",), (16,))
+        os.ftruncate(driver.frontend.get_memory_fd(0x100000), 2 << 20)
+        driver.kick()
+        until(lambda: closed, "the end of the session")
+    tap.equal(seen, [bytes(4)], "what the device read")
+    tap.equal("shorter" in closed[0].message or "truncate" in closed[0].message, True, f"why: {closed[0].message}")
 
 
 @tap.test("queues are taken from by the batch")

@@ -148,7 +148,7 @@ def late():
         backend.kept.pop().complete(0)
         fe.queue(0).wait()
         tap.equal(fe.queue(0).request(b"x", 8), b"late", "the next answer")
-        fe.daemon.disconnect()
+        fe.daemon.close_sessions()
         raises(Vhost.Error.DISCONNECTED, fe.queue(0).request, b"x", 8)
 
 
