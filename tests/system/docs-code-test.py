@@ -424,6 +424,22 @@ def names():
         raise vm.Failed("\n".join(problems))
 
 
+@tap.test("each option that a program lists is in its manual")
+def manuals():
+    manual = {name: (ROOT / "docs" / "man" / f"{name}.1.rst").read_text(encoding="utf-8")
+              for name in ("vhostd", "vhostd-block", "vhostctl")}
+    filters = [f"--filter={name}" for name in ("delay", "error", "reorder")]
+    cases = [("vhostd", options_of(vm.VHOSTD, "block", *filters), manual["vhostd"] + manual["vhostd-block"])]
+    verbs = re.findall(r"^  ([a-z]+)  ", run([str(vm.VHOSTCTL), "--help"]).stdout, re.M)
+    cases += [(f"vhostctl {verb}", options_of(vm.VHOSTCTL, verb), manual["vhostctl"]) for verb in verbs]
+    if len(verbs) < 3:
+        raise vm.Failed("vhostctl --help names no verbs: the test looks in the wrong place")
+    problems = [f"{program}: --{name} is not in the manual" for program, names, text in cases
+                for name in sorted(names) if len(name) > 1 and f"--{name}" not in text]
+    if problems:
+        raise vm.Failed("\n".join(problems))
+
+
 @tap.test("there are code blocks of each kind, and this is what was done with them")
 def table():
     for name, number in sorted(counts.items()):
