@@ -355,6 +355,12 @@ def check_shell(block, folder):
     if re.search(r"\.py\b|python3", block.text) and not python_is_there():
         skipped.append(f"{block}: PyGObject or the binding is missing")
         return "skipped"
+    missing = [name for name in ("busctl", "gdbus") if name in block.text and shutil.which(name) is None]
+    if "dbus-run-session" in block.after and shutil.which("dbus-run-session") is None:
+        missing.append("dbus-run-session")
+    if missing:
+        skipped.append(f"{block}: {', '.join(missing)} is missing")
+        return "skipped"
     if "pytest" in block.text and run(["/usr/bin/python3", "-c", "import pytest"]).returncode:
         skipped.append(f"{block}: pytest is missing")
         return "skipped"
