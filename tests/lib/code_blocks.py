@@ -79,7 +79,7 @@ def of_markdown(page, text):
             block = Block(page, number + 1, fence.group(1), "\n".join(lines[number + 1:end]) + "\n")
             blocks.append(_annotate(block, comments))
             number = end + 1
-        elif line.startswith("    ") and line.strip() and (not lines[number - 1].strip() or lines[number - 1].endswith("-->")) \
+        elif line.startswith("    ") and line.strip() and re.search(r"^\s*$|-->$", lines[number - 1]) \
                 and not _in_list(lines, number):
             body, end = _indented(lines, number)
             blocks.append(_annotate(Block(page, number + 1, "sh", "\n".join(body) + "\n"), comments))

@@ -5,11 +5,11 @@
 
 How the kind of a block says what is done with it:
 
-    c         a block that begins with /* from FILE */ is found in that file, blanks aside; a line "..." leaves out a part.
+    c         a block that begins with /* from FILE */ is found in that file, blanks aside; "..." leaves out a part.
               One with a main () is linked, any other compiled, after the includes that all pages assume.
     python    the same with # from FILE; otherwise run, and ends with status 0
     vala, js  the same with // from FILE; there is no other way
-    sh        each option of our programs is one that --help of the program lists; paths below tools/ and docs/ are there
+    sh        each option of our programs is one that --help lists; paths below tools/ and docs/ are there
     ini       a device file that its program takes
     json, xml parsed
 
@@ -49,9 +49,9 @@ INCLUDES = """\
 """
 
 # Programs of others, whose options are not ours to check.
-OTHERS = set("""apt-get busctl cat cc cd chmod dbus-run-session dd dpdk-testpmd echo export fg gcc gdbus git gjs kill ldconfig ln
-ls make man meson mkdir modprobe mount ninja pkg-config pytest pytest-3 python3 qemu-storage-daemon rm sleep stat strace tail
-taskset timeout truncate valac wait wget""".split())
+OTHERS = set("""apt-get busctl cat cc cd chmod dbus-run-session dd dpdk-testpmd echo export fg gcc gdbus git gjs
+kill ldconfig ln ls make man meson mkdir modprobe mount ninja pkg-config pytest pytest-3 python3
+qemu-storage-daemon rm sleep stat strace tail taskset timeout truncate valac wait wget""".split())
 PREFIXES = {"sudo", "exec", "time", "nohup"}
 
 # Names that look like ours and are Python's, or of those whose devices can be ported.
@@ -421,11 +421,12 @@ def names():
     known |= {name.replace("vhost_", "VHOST_TYPE_", 1).upper().removesuffix("_GET_TYPE") for name in known}
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
-        for match in re.finditer(r"\b(?:vhost_\w+ ?\(|VHOST_[A-Z_]+\b|Vhost[A-Z]\w+)", re.sub(r"\bvhost_user_\w+", "", text)):
+        for match in re.finditer(r"\b(?:vhost_(?!user_)\w+ ?\(|VHOST_[A-Z_]+\b|Vhost[A-Z]\w+)", text):
             name = match.group(0).rstrip("( ")
             counts["names of the library"] += 1
             if name not in known and name not in FOREIGN and not name.endswith("_"):
-                problems.append(f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {name} is unknown")
+                line = text.count("\n", 0, match.start()) + 1
+                problems.append(f"{path.relative_to(ROOT)}:{line}: {name} is unknown")
     if problems:
         raise vm.Failed("\n".join(problems))
 
