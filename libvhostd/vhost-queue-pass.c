@@ -58,6 +58,12 @@ check_memory (VhostQueue *self)
                                           "queue %u: the file of the in-flight area became "
                                           "shorter; the front-end must not truncate it",
                                           self->index));
+  /* Marks are lost: a migration would go on with pages that nobody copies again. */
+  if (G_UNLIKELY (self->log != NULL && vhost_dirty_log_is_poisoned (self->log)))
+    vhost_queue_break (self, g_error_new (VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
+                                          "queue %u: the file of the dirty log became shorter; "
+                                          "the front-end must not truncate it",
+                                          self->index));
 }
 
 static void
