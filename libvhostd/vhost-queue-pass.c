@@ -41,7 +41,7 @@ release_map (VhostQueue *self, VhostQueueMap *map)
         vhost_queue_map_free (map);
         break;
       }
-  if (self->old_maps == NULL)
+  if (!vhost_queue_has_awaited (self))
     vhost_queue_run_task (&self->released);
 }
 
@@ -211,6 +211,8 @@ pop_ring (VhostQueue *self)
   else if (self->n_chains < self->ring.size)
     {
       chain = vhost_chain_new (self, self->chain_data_size);
+      chain->pool_index = self->chains->len;
+      g_ptr_array_add (self->chains, chain);
       self->n_chains++;
     }
   else
@@ -373,6 +375,7 @@ vhost_queue_let_go (VhostQueue *self, VhostChain *chain)
     {
       /* Someone still holds it: it is theirs now, the pool makes another one. */
       self->n_chains--;
+      vhost_queue_forget_chain (self, chain);
       vhost_chain_unref (chain);
     }
   self->in_flight--;
