@@ -36,6 +36,7 @@ struct _VhostChain
   guint32 n_status;      /* segments behind the writable ones that were split off whole */
   guint32 status_length; /* bytes behind the last writable one that were split off it */
   guint32 completed_length;
+  guint pool_index;        /* in the queue's list of chains */
   VhostChain *remote_next; /* completed on another thread */
   struct iovec inline_segments[VHOST_CHAIN_INLINE_SEGMENTS];
   gpointer data[]; /* the back-end's own, zeroed once */

@@ -126,8 +126,11 @@ VhostMemoryMapping *vhost_memory_find_host (VhostMemory *self, const void *host)
 gboolean vhost_memory_holds (VhostMemory *self, guint64 address, guint64 length, guint access,
                              guint64 *missing);
 
-/* TRUE: a region's file shrank under us; the session must end. */
+/* TRUE: a region's file shrank under us, or its pages will not come any more (postcopy); the
+ * session must end. */
 gboolean vhost_memory_is_poisoned (VhostMemory *self);
+/* From now on sealed files are looked at, too. Thread: any. */
+void vhost_memory_watch_sealed (void);
 
 const VhostMemorySlot *vhost_memory_lookup (VhostMemory *self, guint64 guest_address);
 

@@ -268,6 +268,16 @@ vhost_memory_remove (VhostMemory *self, const VhostMemoryRegionInfo *info, GErro
   return memory_new_take_mappings (mappings, n);
 }
 
+/* Sealed mappings are poisoned by a failed postcopy only: who never had one need not look. */
+static _Atomic (gboolean) sealed_can_fail;
+
+void
+vhost_memory_watch_sealed (void)
+{
+  /* Partner: the load in vhost_memory_is_poisoned (). It is never taken back. */
+  atomic_store_explicit (&sealed_can_fail, TRUE, memory_order_release);
+}
+
 gboolean
 vhost_memory_is_poisoned (VhostMemory *self)
 {
@@ -277,6 +287,11 @@ vhost_memory_is_poisoned (VhostMemory *self)
   for (guint i = 0; i < self->n_unsealed; i++)
     if (G_UNLIKELY (atomic_load_explicit (&self->unsealed[i]->poisoned, memory_order_relaxed)))
       return TRUE;
+  /* relaxed: behind the same fence. Partner: vhost_memory_watch_sealed (). */
+  if (G_UNLIKELY (atomic_load_explicit (&sealed_can_fail, memory_order_relaxed)))
+    for (guint i = 0; i < self->n_regions; i++)
+      if (G_UNLIKELY (atomic_load_explicit (&self->mappings[i]->poisoned, memory_order_relaxed)))
+        return TRUE;
   return FALSE;
 }
 

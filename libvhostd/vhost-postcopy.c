@@ -182,6 +182,7 @@ register_mapping (VhostPostcopy *self, VhostMemoryMapping *mapping, GError **err
       && !vhost_sigbus_protect (mapping->base, mapping->length, &mapping->poisoned, error))
     return FALSE;
   mapping->guarded = TRUE;
+  vhost_memory_watch_sealed ();
   if (ioctl (self->fd, UFFDIO_REGISTER, &command) != 0)
     {
       int errsv = errno;

@@ -41,7 +41,7 @@ release_map (VhostQueue *self, VhostQueueMap *map)
         vhost_queue_map_free (map);
         break;
       }
-  if (self->old_maps == NULL)
+  if (!vhost_queue_has_awaited (self))
     vhost_queue_run_task (&self->released);
 }
 
@@ -57,6 +57,12 @@ check_memory (VhostQueue *self)
     vhost_queue_break (self, g_error_new (VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
                                           "queue %u: the file of the in-flight area became "
                                           "shorter; the front-end must not truncate it",
+                                          self->index));
+  /* Marks are lost: a migration would go on with pages that nobody copies again. */
+  if (G_UNLIKELY (self->log != NULL && vhost_dirty_log_is_poisoned (self->log)))
+    vhost_queue_break (self, g_error_new (VHOST_ERROR, VHOST_ERROR_NO_SHARED_MEMORY,
+                                          "queue %u: the file of the dirty log became shorter; "
+                                          "the front-end must not truncate it",
                                           self->index));
 }
 
@@ -205,6 +211,8 @@ pop_ring (VhostQueue *self)
   else if (self->n_chains < self->ring.size)
     {
       chain = vhost_chain_new (self, self->chain_data_size);
+      chain->pool_index = self->chains->len;
+      g_ptr_array_add (self->chains, chain);
       self->n_chains++;
     }
   else
@@ -367,6 +375,7 @@ vhost_queue_let_go (VhostQueue *self, VhostChain *chain)
     {
       /* Someone still holds it: it is theirs now, the pool makes another one. */
       self->n_chains--;
+      vhost_queue_forget_chain (self, chain);
       vhost_chain_unref (chain);
     }
   self->in_flight--;

@@ -53,6 +53,7 @@ struct _VhostQueueMap
   VhostQueueMap *next;
   VhostMemory *memory;
   guint in_flight;
+  gboolean awaited; /* a replaced one: somebody waits for its last request */
 };
 
 /* What stands between a ring and its back-end. Embedded in whatever its owner keeps. It may keep a
@@ -81,6 +82,7 @@ struct _VhostQueue
   VhostRing ring;
   VhostQueueMap *map;       /* (owned): the one in use */
   VhostChain **free_chains; /* (owned): stack of n_free_chains */
+  GPtrArray *chains;        /* (owned) (unowned elements): the pool, free or in flight */
   guint n_free_chains;
   guint n_chains;         /* in the pool, free or in flight; at most the ring's size */
   guint budget;           /* chains left in this pass */
@@ -189,6 +191,10 @@ void vhost_queue_set_paused (VhostQueue *self, gboolean paused, VhostTask *idled
 /* Puts @memory in use; the rings are translated anew. @released (nullable) runs when no request
  * uses an older map any more. A ring that @memory no longer holds breaks. */
 void vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *released);
+/* The same for a view that lacks @iova to @last. @released (nullable) runs when no request uses
+ * those addresses any more; requests that use others are not waited for. */
+void vhost_queue_invalidate (VhostQueue *self, VhostMemory *memory, guint64 iova, guint64 last,
+                             VhostTask *released);
 void vhost_queue_take_call_fd (VhostQueue *self, int fd);
 void vhost_queue_take_err_fd (VhostQueue *self, int fd);
 /* Dirty logging on, with another log, or off (NULL). No mark in the old log after this (L10). The
@@ -226,6 +232,13 @@ extern __thread VhostQueue *vhost_queue_completing;
 
 /* Between the queue's two files. */
 void vhost_queue_map_free (VhostQueueMap *map);
+/* Puts @memory in use; vhost_queue_await () must follow. */
+void vhost_queue_replace_memory (VhostQueue *self, VhostMemory *memory);
+/* Runs @released (nullable) when no request uses a map that is awaited. */
+void vhost_queue_await (VhostQueue *self, VhostTask *released);
+gboolean vhost_queue_has_awaited (VhostQueue *self);
+/* @chain leaves the pool. */
+void vhost_queue_forget_chain (VhostQueue *self, VhostChain *chain);
 /* Runs *@slot, if there is one, and empties it. */
 void vhost_queue_run_task (VhostTask **slot);
 /* Nothing is in flight any more: the stop can end. */

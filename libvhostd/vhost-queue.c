@@ -84,12 +84,22 @@ set_state (VhostQueue *self, VhostQueueState state)
       = state == VHOST_QUEUE_STATE_ENABLED && !self->silent && !self->unplaced && !self->paused;
 }
 
+void
+vhost_queue_forget_chain (VhostQueue *self, VhostChain *chain)
+{
+  VhostChain *last = g_ptr_array_index (self->chains, self->chains->len - 1);
+
+  last->pool_index = chain->pool_index;
+  g_ptr_array_remove_index_fast (self->chains, chain->pool_index);
+}
+
 static void
 drop_free_chains (VhostQueue *self)
 {
   while (self->n_free_chains > 0)
     {
       self->n_chains--;
+      vhost_queue_forget_chain (self, self->free_chains[self->n_free_chains - 1]);
       vhost_chain_unref (self->free_chains[--self->n_free_chains]);
     }
 }
@@ -127,6 +137,7 @@ vhost_queue_finalize (GObject *object)
   drop_chains (self->held);
   drop_free_chains (self);
   g_free (self->free_chains);
+  g_ptr_array_unref (self->chains);
   g_clear_pointer (&self->map, vhost_queue_map_free);
   while (self->old_maps != NULL)
     {
@@ -224,6 +235,7 @@ static void
 vhost_queue_init (VhostQueue *self)
 {
   self->kick_fd = self->call_fd = self->err_fd = self->log_fd = -1;
+  self->chains = g_ptr_array_new ();
   self->held_end = &self->held;
   atomic_init (&self->own_thread, vhost_queue_current_thread ());
   self->owner_thread = &self->own_thread;
@@ -574,7 +586,7 @@ take_place (VhostQueue *self)
 }
 
 void
-vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *released)
+vhost_queue_replace_memory (VhostQueue *self, VhostMemory *memory)
 {
   if (self->map != NULL && self->map->memory != memory)
     {
@@ -600,12 +612,36 @@ vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *releas
       if (unused)
         vhost_queue_map_free (old);
     }
+}
+
+gboolean
+vhost_queue_has_awaited (VhostQueue *self)
+{
+  const VhostQueueMap *map = self->old_maps;
+
+  while (map != NULL && !map->awaited)
+    map = map->next;
+  return map != NULL;
+}
+
+void
+vhost_queue_await (VhostQueue *self, VhostTask *released)
+{
   /* From here on no filter keeps what uses an older one, nor what comes back of it later. */
   self->released = released;
-  if (self->filter != NULL && released != NULL && self->old_maps != NULL)
+  if (self->filter != NULL && released != NULL && vhost_queue_has_awaited (self))
     self->filter->release (self->filter, FALSE);
-  if (self->old_maps == NULL)
+  if (!vhost_queue_has_awaited (self))
     vhost_queue_run_task (&self->released);
+}
+
+void
+vhost_queue_set_memory (VhostQueue *self, VhostMemory *memory, VhostTask *released)
+{
+  vhost_queue_replace_memory (self, memory);
+  for (VhostQueueMap *map = self->old_maps; map != NULL; map = map->next)
+    map->awaited = map->awaited || released != NULL;
+  vhost_queue_await (self, released);
 }
 
 void

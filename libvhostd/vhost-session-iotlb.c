@@ -122,16 +122,18 @@ vhost_session_update_view (VhostSession *self, gboolean forget)
 static void
 continue_iotlb (VhostSession *self)
 {
+  vhost_session_disarm_drain (self);
   vhost_session_reply_u64 (self, 0);
   vhost_session_finish_message (self, NULL);
   vhost_session_ask_misses (self); /* what was missing may be there */
 }
 
-/* Who invalidates reuses the memory on our word: all rings have let go of it by then. UPDATE waits
- * likewise, which bounds the views that are under way. */
+/* Who invalidates reuses the memory on our word: all rings have let go of it by then, and so have
+ * the requests in flight. UPDATE waits for the rings, which bounds the views that are under way. */
 VHOST_SESSION_HANDLER (iotlb_msg)
 {
   VhostWireIotlb entry = message->payload.iotlb;
+  guint64 last;
 
   switch (entry.type)
     {
@@ -161,7 +163,12 @@ VHOST_SESSION_HANDLER (iotlb_msg)
       return VHOST_SESSION_REFUSED;
     }
   vhost_session_update_view (self, FALSE);
-  if (vhost_session_post_ring_memory (self))
+  /* As the table sees it: size 0 at 0, and what would wrap, reach the end. */
+  last = entry.size == 0 || entry.size - 1 > G_MAXUINT64 - entry.iova ? G_MAXUINT64
+                                                                      : entry.iova + entry.size - 1;
+  if (entry.type == VHOST_WIRE_IOTLB_INVALIDATE
+          ? vhost_session_post_invalidation (self, entry.iova, last)
+          : vhost_session_post_ring_memory (self))
     return vhost_session_wait (self, continue_iotlb);
   vhost_session_reply_u64 (self, 0);
   return VHOST_SESSION_REPLIED;

@@ -60,6 +60,15 @@ remove_run (VhostSessionCommand *command)
   vhost_queue_set_memory (command->queue, command->memory, &command->drained);
 }
 
+/* Thread: worker. */
+static void
+invalidate_run (VhostSessionCommand *command)
+{
+  command->drained.run = remove_ended;
+  vhost_queue_invalidate (command->queue, command->memory, command->address, command->last,
+                          &command->drained);
+}
+
 /* Thread: control. */
 static void
 continue_replaced (VhostSession *self)
@@ -70,7 +79,8 @@ continue_replaced (VhostSession *self)
 }
 
 static void
-post_ring_memory (VhostSession *self, void (*run) (VhostSessionCommand *command))
+post_ring_memory (VhostSession *self, void (*run) (VhostSessionCommand *command), guint64 iova,
+                  guint64 last)
 {
   for (guint i = 0; i < self->n_vrings; i++)
     {
@@ -81,6 +91,8 @@ post_ring_memory (VhostSession *self, void (*run) (VhostSessionCommand *command)
       command
           = vhost_session_command_new (self, &self->vrings[i], run, vhost_session_command_ended);
       command->memory = vhost_memory_ref (vhost_session_get_ring_memory (self));
+      command->address = iova;
+      command->last = last;
       vhost_session_command_post (command, TRUE);
     }
 }
@@ -88,7 +100,16 @@ post_ring_memory (VhostSession *self, void (*run) (VhostSessionCommand *command)
 gboolean
 vhost_session_post_ring_memory (VhostSession *self)
 {
-  post_ring_memory (self, replace_run);
+  post_ring_memory (self, replace_run, 0, 0);
+  return self->n_started > 0;
+}
+
+gboolean
+vhost_session_post_invalidation (VhostSession *self, guint64 iova, guint64 last)
+{
+  post_ring_memory (self, invalidate_run, iova, last);
+  if (self->n_started > 0)
+    vhost_session_arm_drain (self);
   return self->n_started > 0;
 }
 
@@ -105,7 +126,7 @@ use_memory (VhostSession *self, VhostMemory *memory, gboolean released)
         vhost_backend_memory_changed (self->backend, memory);
       return VHOST_SESSION_DONE;
     }
-  post_ring_memory (self, released ? remove_run : replace_run);
+  post_ring_memory (self, released ? remove_run : replace_run, 0, 0);
   if (released)
     vhost_session_arm_drain (self);
   return vhost_session_wait (self, continue_replaced);

@@ -113,6 +113,7 @@ struct _VhostSessionCommand
   VhostDirtyLog *log;                          /* (owned) (nullable) */
   gboolean log_used;
   guint64 address; /* log_guest_addr, or an I/O address */
+  guint64 last;    /* the last byte of a range that begins at address */
   guint access;
   gboolean suspend;    /* requests may stay recorded (bit 20) */
   gboolean in_band;    /* calls go by message */
@@ -359,6 +360,8 @@ VhostSessionVring *vhost_session_find_vring (VhostSession *self, guint32 index, 
 /* vhost-session-memory.c */
 /* Brings the map to all running rings; FALSE: there are none, so there is nothing to wait for. */
 gboolean vhost_session_post_ring_memory (VhostSession *self);
+/* The same for a view without @iova to @last, until no request uses those. */
+gboolean vhost_session_post_invalidation (VhostSession *self, guint64 iova, guint64 last);
 VHOST_SESSION_HANDLER (set_mem_table);
 VHOST_SESSION_HANDLER (get_max_mem_slots);
 VHOST_SESSION_HANDLER (add_mem_reg);

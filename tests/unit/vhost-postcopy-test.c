@@ -138,6 +138,7 @@ test_fail (Fixture *f, gconstpointer data)
   /* A sealed file is guarded too. */
   g_assert_cmpint (*(volatile guint8 *) f->host, ==, 0);
   g_assert_true (atomic_load (&f->memory->mappings[0]->poisoned));
+  g_assert_true (vhost_memory_is_poisoned (f->memory)); /* and whoever asks hears of it */
 }
 
 static void

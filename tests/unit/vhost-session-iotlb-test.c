@@ -275,6 +275,49 @@ test_features_begin_anew (Fixture *f, gconstpointer data)
   g_assert_null (f->session->view);
 }
 
+/* The request's page goes: the answer waits for its end. Another page goes: it does not. */
+static void
+test_an_invalidation_waits_for_its_requests (Fixture *f, gconstpointer data)
+{
+  VhostWireIotlb entry
+      = { .iova = HAND_DATA - HAND_BASE + IOVA, .size = 4096, .type = VHOST_WIRE_IOTLB_INVALIDATE };
+
+  atomic_store (&f->device->hold, TRUE);
+  start_behind (f);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_SIZE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  ITERATE_UNTIL (atomic_load (&f->device->n_held) == 1);
+  g_assert_cmpuint (send_entry (f, VHOST_WIRE_IOTLB_INVALIDATE, entry.iova + 4096, 4096, 0, 0), ==,
+                    0);
+  send_message (f, VHOST_WIRE_IOTLB_MSG, 0, &entry, sizeof entry, NULL, 0);
+  ITERATE_UNTIL (f->session->busy);
+  wait_for_worker (f); /* so the command has run there */
+  g_assert_false (is_readable (f->peer));
+  g_assert_true (f->session->busy);
+  post_completion (f);
+  g_assert_cmpuint (receive_u64 (f, VHOST_WIRE_IOTLB_MSG), ==, 0);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 1);
+}
+
+static void
+test_an_invalidation_does_not_wait_for_ever (Fixture *f, gconstpointer data)
+{
+  VhostWireIotlb entry = { .type = VHOST_WIRE_IOTLB_INVALIDATE };
+
+  atomic_store (&f->device->hold, TRUE);
+  start_behind (f);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_SIZE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  ITERATE_UNTIL (atomic_load (&f->device->n_held) == 1);
+  send_message (f, VHOST_WIRE_IOTLB_MSG, 0, &entry, sizeof entry, NULL, 0); /* all */
+  ITERATE_UNTIL (f->n_closed == 1);
+  g_assert_error (f->close_error, VHOST_ERROR, VHOST_ERROR_TIMED_OUT);
+  post_completion (f);
+  ITERATE_UNTIL (atomic_load (&f->device->n_held) == 0);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -289,6 +332,10 @@ main (int argc, char **argv)
        test_an_old_answer_is_none_to_a_new_question);
   ADD ("an-update-before-the-answer-counts", set_up, test_an_update_before_the_answer_counts);
   ADD ("asks-again-on-another-channel", set_up, test_asks_again_on_another_channel);
+  ADD ("an-invalidation-waits-for-its-requests", set_up,
+       test_an_invalidation_waits_for_its_requests);
+  ADD ("an-invalidation-does-not-wait-for-ever", set_up_impatient,
+       test_an_invalidation_does_not_wait_for_ever);
   ADD ("setting-features-forgets-translations", set_up, test_features_begin_anew);
   return g_test_run ();
 }

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhostctl VERB SOCKET [OPTION...]: looks at vhost-user back-ends and drives them. Finds the verb
- * and hands over; must not know what a verb does. */
+/* vhostctl VERB: looks at vhost-user back-ends, drives them, controls devices over D-Bus. Finds the
+ * verb and hands over; must not know what a verb does. */
 #include "vhostctl.h"
 
 #include <locale.h>
@@ -12,26 +12,43 @@
 static const struct
 {
   const char *name;
+  const char *arguments;
   const char *summary;
   int (*run) (int argc, char **argv);
 } verbs[] = {
-  { "bench", "loads, measures and verifies a disk", vhostctl_bench },
-  { "conform", "checks a back-end against the rules of the protocol", vhostctl_conform },
-  { "probe", "shows what a back-end offers", vhostctl_probe },
+  /* Of a socket */
+  { "bench", "SOCKET", "loads, measures and verifies a disk", vhostctl_bench },
+  { "conform", "SOCKET", "checks a back-end against the rules of the protocol", vhostctl_conform },
+  { "probe", "SOCKET", "shows what a back-end offers", vhostctl_probe },
+  { "shell", "SOCKET", "opens a Python prompt with a front-end", vhostctl_shell },
+  /* Of a bus */
+  { "list", "", "lists the devices on the buses", vhostctl_list },
+  { "show", "NAME", "shows what a device says of itself", vhostctl_show },
+  { "set", "NAME OPTION=VALUE...", "changes options of a running device", vhostctl_set },
+  { "pause", "NAME", "leaves requests in the rings", vhostctl_pause },
+  { "resume", "NAME", "goes on with them", vhostctl_resume },
+  { "disconnect", "NAME", "closes the connections to front-ends", vhostctl_disconnect },
+  { "monitor", "NAME", "shows what a device does", vhostctl_monitor },
+  { "remove", "NAME", "stops a device", vhostctl_remove },
 };
 
 static void
 print_help (FILE *stream)
 {
-  fputs ("Usage:\n"
-         "  vhostctl VERB SOCKET [OPTION...]\n"
-         "\n"
-         "Speaks to the vhost-user back-end behind a socket, without a virtual machine.\n"
-         "\n"
-         "Verbs:\n",
-         stream);
+  fputs (
+      "Usage:\n"
+      "  vhostctl VERB [ARGUMENT...] [OPTION...]\n"
+      "\n"
+      "Drives the vhost-user back-end behind a socket, without a virtual machine; controls devices "
+      "over D-Bus.\n"
+      "\n"
+      "Verbs:\n",
+      stream);
   for (guint i = 0; i < G_N_ELEMENTS (verbs); i++)
-    fprintf (stream, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+    {
+      g_autofree char *usage = g_strdup_printf ("%s %s", verbs[i].name, verbs[i].arguments);
+      fprintf (stream, "  %-27s %s\n", usage, verbs[i].summary);
+    }
   fputs ("\n"
          "Options:\n"
          "  -h, --help Print this and exit; vhostctl VERB --help lists a verb's options\n"

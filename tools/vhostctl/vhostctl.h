@@ -10,7 +10,16 @@
 /* A verb gets its own arguments, argv[0] being its name; returns the exit status. */
 int vhostctl_bench (int argc, char **argv);
 int vhostctl_conform (int argc, char **argv);
+int vhostctl_disconnect (int argc, char **argv);
+int vhostctl_list (int argc, char **argv);
+int vhostctl_monitor (int argc, char **argv);
+int vhostctl_pause (int argc, char **argv);
 int vhostctl_probe (int argc, char **argv);
+int vhostctl_remove (int argc, char **argv);
+int vhostctl_resume (int argc, char **argv);
+int vhostctl_set (int argc, char **argv);
+int vhostctl_shell (int argc, char **argv);
+int vhostctl_show (int argc, char **argv);
 
 /* "vhostctl VERB: text" on stderr. */
 void vhostctl_complain (const char *verb, const char *format, ...) G_GNUC_PRINTF (2, 3);

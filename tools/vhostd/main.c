@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "../backends/block.h"
-#include "run.h"
+#include "../python-module.h"
 
 #define EXIT_USAGE 2
 
@@ -64,7 +64,7 @@ main (int argc, char **argv)
       return EXIT_SUCCESS;
     }
   if (strcmp (word, "run") == 0)
-    return vhostd_run (argc - 1, argv + 1);
+    return python_module_exec ("vhostd run", "libvhostd.run", argc - 1, argv + 1);
   for (guint i = 0; i < G_N_ELEMENTS (backends); i++)
     if (strcmp (word, backends[i].name) == 0)
       {

@@ -1,8 +1,8 @@
 /* SPDX-FileCopyrightText: The libvhostd authors */
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhostd run SCRIPT: becomes the Python interpreter that serves a device script. Finds the
- * interpreter and its modules, in the build tree too; must not look into the script. */
-#include "run.h"
+/* A program becomes the Python interpreter that runs a module of the library's. Finds the
+ * interpreter and its modules, in the build tree too; must not know what a module does. */
+#include "python-module.h"
 
 #include <errno.h>
 #include <glib.h>
@@ -13,7 +13,7 @@
 #define EXIT_USAGE 2
 
 /* Beside a program that was not installed: where the modules of its tree are. */
-#define ENVIRONMENT_FILE "run-environment"
+#define ENVIRONMENT_FILE "python-environment"
 
 static void
 prepend (const char *name, const char *folder)
@@ -55,7 +55,7 @@ use_build_tree (void)
 }
 
 int
-vhostd_run (int argc, char **argv)
+python_module_exec (const char *title, const char *module, int argc, char **argv)
 {
 #ifdef VHOSTD_PYTHON
   g_autoptr (GPtrArray) command = g_ptr_array_new ();
@@ -68,17 +68,19 @@ vhostd_run (int argc, char **argv)
     }
   g_ptr_array_add (command, (gpointer) VHOSTD_PYTHON);
   g_ptr_array_add (command, (gpointer) "-m");
-  g_ptr_array_add (command, (gpointer) "libvhostd.run");
+  g_ptr_array_add (command, (gpointer) module);
   for (int i = 1; i < argc; i++)
     g_ptr_array_add (command, argv[i]);
   g_ptr_array_add (command, NULL);
   execvp (VHOSTD_PYTHON, (char **) command->pdata);
-  fprintf (stderr, "vhostd run: cannot start %s: %s\n", VHOSTD_PYTHON, g_strerror (errno));
+  fprintf (stderr, "%s: cannot start %s: %s\n", title, VHOSTD_PYTHON, g_strerror (errno));
   return 1;
 #else
-  fputs ("vhostd run: this vhostd was built without Python: it needs introspection and PyGObject "
-         "when it is built\n",
-         stderr);
+  fprintf (
+      stderr,
+      "%s: this program was built without Python: it needs introspection and PyGObject when it "
+      "is built\n",
+      title);
   return EXIT_USAGE;
 #endif
 }
