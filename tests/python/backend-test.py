@@ -281,9 +281,14 @@ def kick():
     backend = Vhost.Backend.new_simple("rng", 4, 1)
     daemon, fd = serve(backend)
 
+    errors = []
+    backend.connect("error", lambda backend, error: errors.append(error.message))
+
     def serve_kick(daemon, queue):
         for chain in queue:
             with chain:
+                if chain.read() == b"bad":
+                    raise ValueError("bad")
                 chain.write(b"kicked")
     daemon.connect("kick", serve_kick)
     import driver as drivers
@@ -291,6 +296,10 @@ def kick():
     try:
         driver.start()
         tap.equal(driver.request(into=(16,)), b"kicked", "the answer")
+        with quiet() as text:
+            for _ in range(50):
+                tap.equal(driver.request(b"bad", into=(16,)), b"", "the answer to a bad one")
+        tap.equal((errors, text.getvalue().count("Traceback") <= 20), (["kick: ValueError: bad"] * 50, True), "errors")
     finally:
         driver.close()
         stop(daemon)
