@@ -10,6 +10,7 @@
 
 #include "vhost-backend-private.h"
 #include "vhost-daemon.h"
+#include "vhost-device-file-private.h"
 #include "vhost-error.h"
 #include "vhost-fd-private.h"
 #include "vhost-filter-private.h"
@@ -42,6 +43,7 @@ typedef struct
   /* The command line */
   char *socket_path;   /* (owned) (nullable) */
   char *fd_text;       /* (owned) (nullable) */
+  char *config;        /* (owned) (nullable) */
   char *run;           /* (owned) (nullable) */
   char *mode_text;     /* (owned) (nullable) */
   char *on_disconnect; /* (owned) (nullable) */
@@ -219,6 +221,8 @@ make_options (BackendMain *self)
       "Unix socket to listen on, or to connect to", "PATH" },
     { "fd", 0, 0, G_OPTION_ARG_STRING, &self->fd_text,
       "Open socket in place of a path, listening or connected", "FDNUM" },
+    { "config", 0, 0, G_OPTION_ARG_FILENAME, &self->config,
+      "Take options from a file; those given here win", "FILE" },
     { "run", 0, 0, G_OPTION_ARG_FILENAME, &self->run,
       "Run a command with $vhost_socket and $vhost_qemu, end with it", "COMMAND" },
     { "client", 0, 0, G_OPTION_ARG_NONE, &self->client,
@@ -606,6 +610,104 @@ serve (BackendMain *self)
   return status != EXIT_SUCCESS ? status : self->child_status;
 }
 
+static void
+backend_main_init (BackendMain *self, GType type, const char *device)
+{
+  *self = (BackendMain){
+    .type = type,
+    .device = device,
+    .backend = vhost_property_set_new (type),
+    .settings = vhost_property_set_new (VHOST_TYPE_DAEMON),
+    .strings = g_ptr_array_new_with_free_func (g_free),
+    .fd = -1,
+  };
+}
+
+static void
+backend_main_clear (BackendMain *self)
+{
+  if (self->daemon != NULL)
+    g_object_set_data (G_OBJECT (self->daemon), "vhost-backend-main", NULL);
+  g_clear_object (&self->daemon);
+  if (self->folder != NULL)
+    g_rmdir (self->folder);
+  vhost_property_set_free (self->backend);
+  vhost_property_set_free (self->settings);
+  vhost_filter_options_free (self->filters);
+  g_free (self->socket_path);
+  g_free (self->fd_text);
+  g_free (self->config);
+  g_free (self->run);
+  g_free (self->mode_text);
+  g_free (self->on_disconnect);
+  g_free (self->bus);
+  g_free (self->name);
+  g_strfreev (self->filter_names);
+  g_strfreev (self->rest);
+  g_ptr_array_unref (self->strings);
+  g_free (self->folder);
+}
+
+/* Whether a filter that a device file names is there. */
+static gboolean
+check_file_filter (const char *argument, gpointer data, GError **error)
+{
+  BackendMain *self = data;
+  char *arguments[] = { (char *) "", (char *) argument, NULL };
+  VhostFilterOptions *filters = vhost_filter_options_new (self->type, arguments, error);
+  vhost_filter_options_free (filters);
+  return filters != NULL;
+}
+
+/* Whether what a line of a device file says is right, tried where it changes nothing. */
+static gboolean
+check_file_argument (const char *argument, gpointer data, GError **error)
+{
+  BackendMain *self = data, trial;
+  g_auto (GStrv) arguments = g_new0 (char *, 3);
+  arguments[0] = g_strdup ("");
+  arguments[1] = g_strdup (argument);
+  backend_main_init (&trial, self->type, self->device);
+  trial.filters = self->filters;
+  g_autoptr (GOptionContext) context = make_options (&trial);
+  g_autoptr (GError) problem = NULL;
+  gboolean parsed = g_option_context_parse_strv (context, &arguments, &problem);
+  if (g_error_matches (problem, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION))
+    g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                 "there is no option \"%.*s\": --help lists them",
+                 (int) strcspn (argument + 2, "="), argument + 2);
+  else if (problem != NULL)
+    g_propagate_error (error, g_steal_pointer (&problem));
+  trial.filters = NULL;
+  backend_main_clear (&trial);
+  return parsed;
+}
+
+/* The arguments with those of a device file, if one is named; 0 or an exit code. */
+static int
+insert_device_file (BackendMain *self, char ***arguments)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (VhostDeviceFile) file = NULL;
+  g_autofree char *path = NULL;
+  if (!vhost_device_file_find (*arguments, &path, &error))
+    return fail (EXIT_USAGE, "%s", error->message);
+  if (path != NULL)
+    {
+      file = vhost_device_file_read (path, self->device, &error);
+      if (file == NULL || !vhost_device_file_check (file, check_file_filter, self, &error))
+        return fail (EXIT_USAGE, "%s", error->message);
+      char **all = vhost_device_file_insert (file, *arguments);
+      g_strfreev (*arguments);
+      *arguments = all;
+    }
+  self->filters = vhost_filter_options_new (self->type, *arguments, &error);
+  if (self->filters == NULL
+      || (file != NULL && !vhost_device_file_check (file, check_file_argument, self, &error)))
+    return fail (EXIT_USAGE, "%s", error->message);
+  return 0;
+}
+
 static int
 parse_and_serve (BackendMain *self, int argc, char **argv)
 {
@@ -615,9 +717,9 @@ parse_and_serve (BackendMain *self, int argc, char **argv)
   g_auto (GStrv) arguments = g_new0 (char *, (gsize) argc + 1);
   for (int i = 0; i < argc; i++)
     arguments[i] = g_strdup (argv[i]);
-  self->filters = vhost_filter_options_new (self->type, arguments, &error);
-  if (self->filters == NULL)
-    return fail (EXIT_USAGE, "%s", error->message);
+  int status = insert_device_file (self, &arguments);
+  if (status != 0)
+    return status;
   context = make_options (self);
   if (!g_option_context_parse_strv (context, &arguments, &error))
     return fail (EXIT_USAGE, "%s; --help lists the options", error->message);
@@ -637,7 +739,7 @@ parse_and_serve (BackendMain *self, int argc, char **argv)
   if (self->rest != NULL)
     return fail (EXIT_USAGE, "unexpected argument \"%s\": options begin with --; --help lists them",
                  self->rest[0]);
-  int status = check_socket_options (self);
+  status = check_socket_options (self);
   if (status == 0)
     status = apply_options (self);
   return status != 0 ? status : serve (self);
@@ -654,7 +756,7 @@ parse_and_serve (BackendMain *self, int argc, char **argv)
  * The whole main () of a program that serves one device.
  *
  * Each writable property of the type is an option: `blk-file` is `--blk-file`. Beside these there
- * are `--socket-path`, `--fd`, `--client`, `--run`, `--socket-mode`, `--max-sessions`,
+ * are `--socket-path`, `--fd`, `--client`, `--run`, `--config`, `--socket-mode`, `--max-sessions`,
  * `--drain-timeout`, `--reconnect-interval`, `--seal-memory`, `--waiter`, `--on-disconnect`,
  * `--bus`, `--name`, `--strict`, `--filter` (and the properties of each filter that is named),
  * `--print-capabilities`, `--version` and `--help`. A single listening socket that the service
@@ -689,38 +791,13 @@ vhost_backend_main (GType backend_type, int argc, char **argv)
 
   /* A front-end may pass a pipe in place of an eventfd and close its other end. */
   signal (SIGPIPE, SIG_IGN);
-  BackendMain self = {
-    .type = backend_type,
-    .device = device,
-    .backend = vhost_property_set_new (backend_type),
-    .settings = vhost_property_set_new (VHOST_TYPE_DAEMON),
-    .strings = g_ptr_array_new_with_free_func (g_free),
-    .fd = -1,
-  };
+  BackendMain self;
   g_autoptr (GError) error = NULL;
+  backend_main_init (&self, backend_type, device);
   int status
       = vhost_backend_class_add_option_defaults ((VhostBackendClass *) klass, self.backend, &error)
             ? parse_and_serve (&self, argc, argv)
             : fail (EXIT_FAILURE, "the class has a wrong default: %s", error->message);
-
-  if (self.daemon != NULL)
-    g_object_set_data (G_OBJECT (self.daemon), "vhost-backend-main", NULL);
-  g_clear_object (&self.daemon);
-  if (self.folder != NULL)
-    g_rmdir (self.folder);
-  vhost_property_set_free (self.backend);
-  vhost_property_set_free (self.settings);
-  vhost_filter_options_free (self.filters);
-  g_free (self.socket_path);
-  g_free (self.fd_text);
-  g_free (self.run);
-  g_free (self.mode_text);
-  g_free (self.on_disconnect);
-  g_free (self.bus);
-  g_free (self.name);
-  g_strfreev (self.filter_names);
-  g_strfreev (self.rest);
-  g_ptr_array_unref (self.strings);
-  g_free (self.folder);
+  backend_main_clear (&self);
   return status;
 }

@@ -903,7 +903,7 @@ vhost_daemon_open_frontend (VhostDaemon *self, GError **error)
 }
 
 /**
- * vhost_daemon_disconnect:
+ * vhost_daemon_close_sessions:
  * @self: a daemon
  *
  * Closes every session, as vhost_session_close () does, and waits for the next front-end.
@@ -912,7 +912,7 @@ vhost_daemon_open_frontend (VhostDaemon *self, GError **error)
  * Since: 0.1
  */
 void
-vhost_daemon_disconnect (VhostDaemon *self)
+vhost_daemon_close_sessions (VhostDaemon *self)
 {
   g_return_if_fail (VHOST_IS_DAEMON (self));
   VhostDaemonPrivate *priv = vhost_daemon_get_private (self);

@@ -95,7 +95,7 @@ gboolean vhost_daemon_is_paused (VhostDaemon *self);
 VHOST_AVAILABLE_IN_0_1
 int vhost_daemon_open_frontend (VhostDaemon *self, GError **error);
 VHOST_AVAILABLE_IN_0_1
-void vhost_daemon_disconnect (VhostDaemon *self);
+void vhost_daemon_close_sessions (VhostDaemon *self);
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_daemon_run (VhostDaemon *self, GError **error);
 VHOST_AVAILABLE_IN_0_1

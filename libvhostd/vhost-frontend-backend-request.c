@@ -181,7 +181,8 @@ vhost_frontend_process_backend_messages (VhostFrontend *self, int timeout_ms)
       if (n > 0 || timeout_ms == 0 || self->backend_channel == NULL)
         return n;
       /* A part of a message may be there already: the wait is for the rest. */
-      if (vhost_frontend_wait_for (vhost_channel_get_fd (self->backend_channel), POLLIN, deadline)
+      if (vhost_frontend_wait_for (self, vhost_channel_get_fd (self->backend_channel), -1, POLLIN,
+                                   deadline)
           <= 0)
         return 0;
     }

@@ -29,37 +29,34 @@ vhost_frontend_get_deadline (VhostFrontend *self)
   return g_get_monotonic_time () + (gint64) self->timeout * 1000;
 }
 
-int
-vhost_frontend_wait_for (int fd, short events, gint64 deadline)
-{
-  struct pollfd pollfd = { .fd = fd, .events = events };
-  int timeout = -1;
-  int result;
-
-  do
-    {
-      if (deadline >= 0)
-        {
-          gint64 left = deadline - g_get_monotonic_time ();
-
-          timeout = left <= 0 ? 0 : (int) MIN (left / 1000 + 1, G_MAXINT);
-        }
-      result = poll (&pollfd, 1, timeout);
-    }
-  while (result < 0 && errno == EINTR);
-
-  return result;
-}
-
 static gboolean
 check_connected (VhostFrontend *self, GError **error)
 {
+  if (self->awaiting)
+    {
+      g_set_error_literal (error, VHOST_ERROR, VHOST_ERROR_BUSY,
+                           "another call waits for the back-end's answer, and this one was made "
+                           "meanwhile: call later, from an idle handler");
+      return FALSE;
+    }
   if (self->channel != NULL)
     return TRUE;
 
   g_set_error_literal (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED,
                        "not connected to a back-end: connect first");
   return FALSE;
+}
+
+/* What handlers send meanwhile would end up in the middle of the message. */
+static int
+wait_to_send (VhostFrontend *self, int fd, gint64 deadline)
+{
+  int result;
+
+  self->awaiting = TRUE;
+  result = vhost_frontend_wait_for (self, fd, -1, POLLOUT, deadline);
+  self->awaiting = FALSE;
+  return result;
 }
 
 /* @what names the message in errors. */
@@ -125,7 +122,7 @@ send_bytes (VhostFrontend *self, const guint8 *data, gsize size, const int *fds,
         }
       if (sent == 0 || errno == EAGAIN)
         {
-          int ready = vhost_frontend_wait_for (fd, POLLOUT, deadline);
+          int ready = wait_to_send (self, fd, deadline);
 
           if (ready > 0)
             continue;
@@ -175,14 +172,65 @@ send_message (VhostFrontend *self, guint32 request, guint32 flags, gconstpointer
 }
 
 static gboolean
+disconnected_meanwhile (GError **error)
+{
+  g_set_error_literal (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED,
+                       "this side closed the connection meanwhile");
+  return FALSE;
+}
+
+/* As vhost_channel_receive_wait (), with handlers that may take the channel away. */
+static gboolean
+receive_iterating (VhostFrontend *self, VhostMessage **message, GError **error)
+{
+  const gint64 deadline = vhost_frontend_get_deadline (self);
+  const guint n_disconnects = self->n_disconnects;
+
+  for (;;)
+    {
+      int ready;
+
+      switch (vhost_channel_receive (self->channel, message, error))
+        {
+        case VHOST_CHANNEL_MESSAGE:
+          return TRUE;
+        case VHOST_CHANNEL_AGAIN:
+          break;
+        case VHOST_CHANNEL_CLOSED:
+          g_set_error_literal (error, VHOST_ERROR, VHOST_ERROR_DISCONNECTED,
+                               "the other end closed the vhost-user socket");
+          return FALSE;
+        case VHOST_CHANNEL_ERROR:
+        default:
+          return FALSE;
+        }
+
+      self->awaiting = TRUE;
+      ready = vhost_frontend_wait_for (self, vhost_channel_get_fd (self->channel), -1, POLLIN,
+                                       deadline);
+      self->awaiting = FALSE;
+      if (self->n_disconnects != n_disconnects)
+        return disconnected_meanwhile (error);
+      if (ready > 0)
+        continue;
+      g_set_error (error, VHOST_ERROR, ready == 0 ? VHOST_ERROR_TIMED_OUT : VHOST_ERROR_SOCKET,
+                   "cannot wait for the back-end: %s",
+                   ready == 0 ? "the time is over" : g_strerror (errno));
+      return FALSE;
+    }
+}
+
+static gboolean
 receive_message (VhostFrontend *self, VhostMessage **message, const char *what, GError **error)
 {
   g_autoptr (GError) local_error = NULL;
 
   if (!check_connected (self, error))
     return FALSE;
-  if (vhost_channel_receive_wait (self->channel, vhost_frontend_get_deadline (self), message,
-                                  &local_error))
+  if (self->iterate_context
+          ? receive_iterating (self, message, &local_error)
+          : vhost_channel_receive_wait (self->channel, vhost_frontend_get_deadline (self), message,
+                                        &local_error))
     return TRUE;
 
   if (g_error_matches (local_error, VHOST_ERROR, VHOST_ERROR_TIMED_OUT))

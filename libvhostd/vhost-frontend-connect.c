@@ -79,7 +79,7 @@ set_connect_error (GError **error, const char *socket_path, int code, guint time
 }
 
 /**
- * vhost_frontend_connect:
+ * vhost_frontend_connect: (skip)
  * @self: a front-end
  * @socket_path: (type filename): path of the back-end's Unix socket
  * @error: return location for an error

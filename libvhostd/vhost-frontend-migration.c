@@ -103,7 +103,7 @@ wait_for_state (VhostFrontend *self, int fd, short events, gint64 deadline, int 
       set_pipe_error (error, code);
       return FALSE;
     }
-  if (vhost_frontend_wait_for (fd, events, deadline) > 0)
+  if (vhost_frontend_wait_for (self, fd, -1, events, deadline) > 0)
     return TRUE;
   g_set_error (error, VHOST_ERROR, VHOST_ERROR_TIMED_OUT,
                "the back-end did not %s the device state within %u ms",

@@ -223,6 +223,9 @@ struct _VhostFrontend
   GObject parent_instance;
 
   guint timeout;                 /* ms */
+  gboolean iterate_context;      /* what waits runs the main context */
+  gboolean awaiting;             /* an answer: handlers must not send the next request */
+  guint n_disconnects;           /* tells who waited that the channel is another one */
   VhostChannel *channel;         /* (owned) (nullable) */
   VhostChannel *backend_channel; /* (owned) (nullable) */
   guint config_generation;
@@ -286,11 +289,17 @@ int vhost_frontend_emit_backend_request (VhostFrontend *self, guint32 request,
 /* SET_FEATURES alone, with what it is answered. */
 gboolean vhost_frontend_change_features (VhostFrontend *self, guint64 features, GError **error);
 
+/* vhost-frontend-wait.c */
+
+/* Waits for one of two descriptors (-1: only the first), by iterating the main context where
+ * iterate-context says so. 1: ready, 0: the deadline is over, -1: errno, ENOTCONN when a handler
+ * disconnected meanwhile. @deadline is monotonic us, -1 none. */
+int vhost_frontend_wait_for (VhostFrontend *self, int fd, int other_fd, short events,
+                             gint64 deadline);
+
 /* vhost-frontend-channel.c */
 
 gint64 vhost_frontend_get_deadline (VhostFrontend *self);
-/* 1: ready, 0: the deadline is over, -1: errno. @deadline is monotonic us, -1 none. */
-int vhost_frontend_wait_for (int fd, short events, gint64 deadline);
 
 /* Sends a message that is answered by an acknowledgement: asks for one if that was negotiated, and
  * turns a non-zero one into VHOST_ERROR_REFUSED. The format describes the arguments for that error.

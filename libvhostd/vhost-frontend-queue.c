@@ -232,6 +232,12 @@ vhost_frontend_queue_set_calls_enabled (VhostFrontendQueue *self, gboolean enabl
   atomic_thread_fence (memory_order_seq_cst);
 }
 
+static gint64
+deadline_after (int timeout_ms)
+{
+  return timeout_ms < 0 ? -1 : g_get_monotonic_time () + (gint64) timeout_ms * 1000;
+}
+
 /* Counts the calls that have come. The descriptor's flags are the back-end's too, so a read might
  * block. */
 static gboolean
@@ -239,6 +245,15 @@ take_calls (VhostFrontendQueue *self, int timeout_ms)
 {
   struct pollfd pollfd = { .fd = self->call_fd, .events = POLLIN };
   guint64 n;
+
+  if (timeout_ms != 0 && self->frontend != NULL && self->frontend->iterate_context)
+    {
+      if (vhost_frontend_wait_for (self->frontend, self->call_fd, -1, POLLIN,
+                                   deadline_after (timeout_ms))
+          <= 0)
+        return FALSE;
+      timeout_ms = 0;
+    }
 
   if (poll (&pollfd, 1, timeout_ms) <= 0 || (pollfd.revents & POLLIN) == 0)
     return FALSE;
@@ -252,12 +267,14 @@ take_calls (VhostFrontendQueue *self, int timeout_ms)
 static void
 wait_for_messages (VhostFrontendQueue *self, int timeout_ms)
 {
-  struct pollfd pollfds[2]
-      = { { .fd = self->call_fd, .events = POLLIN },
-          { .fd = vhost_frontend_get_backend_channel_fd (self->frontend), .events = POLLIN } };
+  VhostFrontend *frontend = self->frontend;
 
-  if (poll (pollfds, 2, timeout_ms) > 0 && pollfds[1].revents != 0)
-    vhost_frontend_process_backend_messages (self->frontend, 0);
+  if (vhost_frontend_wait_for (frontend, self->call_fd,
+                               vhost_frontend_get_backend_channel_fd (frontend), POLLIN,
+                               deadline_after (timeout_ms))
+          > 0
+      && self->frontend != NULL)
+    vhost_frontend_process_backend_messages (frontend, 0);
 }
 
 /**
@@ -271,7 +288,8 @@ wait_for_messages (VhostFrontendQueue *self, int timeout_ms)
  * With in-band calls it handles the back-end's messages meanwhile, see
  * vhost_frontend_process_backend_messages (): the queue then belongs to the control thread.
  *
- * While calls are disabled nothing but an unasked call ends the wait.
+ * While calls are disabled nothing but an unasked call ends the wait. With
+ * #VhostFrontend:iterate-context the main context runs meanwhile.
  *
  * Thread: worker (the one that drives the queue).
  *
@@ -282,6 +300,7 @@ wait_for_messages (VhostFrontendQueue *self, int timeout_ms)
 gboolean
 vhost_frontend_queue_wait (VhostFrontendQueue *self, int timeout_ms)
 {
+  g_autoptr (VhostFrontendQueue) guard = NULL;
   gint64 deadline;
 
   if (self->ring->has_used (self))
@@ -296,6 +315,8 @@ vhost_frontend_queue_wait (VhostFrontendQueue *self, int timeout_ms)
         return TRUE;
     }
 
+  /* Handlers that run meanwhile may give the queue up. */
+  guard = vhost_frontend_queue_ref (self);
   deadline = g_get_monotonic_time () + (gint64) timeout_ms * 1000;
   for (;;)
     {

@@ -61,6 +61,17 @@ guint64 vhost_frontend_queue_get_n_kicks (VhostFrontendQueue *self);
 VHOST_AVAILABLE_IN_0_1
 guint64 vhost_frontend_queue_get_n_calls (VhostFrontendQueue *self);
 
+/* The same in plain numbers, for language bindings, and descriptors that break the rules. */
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_frontend_queue_add_ranges (VhostFrontendQueue *self, const guint64 *ranges,
+                                          guint n_ranges, guint n_readable, gboolean indirect,
+                                          gsize token);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_frontend_queue_add_raw (VhostFrontendQueue *self, const guint64 *fields,
+                                       guint n_fields, guint head, gsize token);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_frontend_queue_take (VhostFrontendQueue *self, gsize *token, guint32 *length);
+
 /* The ring's memory and descriptors, to misbehave with. */
 VHOST_AVAILABLE_IN_0_1
 void vhost_frontend_queue_get_addresses (VhostFrontendQueue *self, guint64 *descriptors,

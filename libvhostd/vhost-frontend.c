@@ -37,6 +37,7 @@ enum
   PROP_INFLIGHT,
   PROP_IOVA_OFFSET,
   PROP_IOTLB_LAZY,
+  PROP_ITERATE_CONTEXT,
   N_PROPERTIES,
 };
 
@@ -106,6 +107,9 @@ vhost_frontend_get_property (GObject *object, guint id, GValue *value, GParamSpe
     case PROP_IOTLB_LAZY:
       g_value_set_boolean (value, self->iotlb_lazy);
       break;
+    case PROP_ITERATE_CONTEXT:
+      g_value_set_boolean (value, self->iterate_context);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -139,6 +143,9 @@ vhost_frontend_set_property (GObject *object, guint id, const GValue *value, GPa
       break;
     case PROP_IOTLB_LAZY:
       self->iotlb_lazy = g_value_get_boolean (value);
+      break;
+    case PROP_ITERATE_CONTEXT:
+      self->iterate_context = g_value_get_boolean (value);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -286,6 +293,22 @@ vhost_frontend_class_init (VhostFrontendClass *klass)
   properties[PROP_IOTLB_LAZY] = g_param_spec_boolean (
       "iotlb-lazy", "Lazy IOTLB", "Whether entries are sent only when missed", FALSE,
       G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS);
+  /**
+   * VhostFrontend:iterate-context:
+   *
+   * Whether a call that waits for the back-end iterates the thread-default main context meanwhile,
+   * so that a back-end in the same thread can answer, and timeouts go off.
+   *
+   * Handlers that run then may disconnect, and may drive queues; a call that waits for an answer
+   * gives #VHOST_ERROR_BUSY there. The caller holds a reference to the front-end. A source that is
+   * being dispatched does not run again inside itself: what waits inside of the back-end's own
+   * handler waits in vain.
+   *
+   * Since: 0.1
+   */
+  properties[PROP_ITERATE_CONTEXT] = g_param_spec_boolean (
+      "iterate-context", "Iterate context", "Whether waiting runs the main context", FALSE,
+      G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS);
   g_object_class_install_properties (object_class, N_PROPERTIES, properties);
 
   /**
@@ -426,6 +449,7 @@ vhost_frontend_disconnect (VhostFrontend *self)
 {
   g_return_if_fail (VHOST_IS_FRONTEND (self));
 
+  self->n_disconnects++;
   g_clear_pointer (&self->channel, vhost_channel_free);
   g_clear_pointer (&self->backend_channel, vhost_channel_free);
   for (guint i = 0; i < G_N_ELEMENTS (self->queues); i++)

@@ -34,6 +34,8 @@ VhostFrontend *vhost_frontend_new (void);
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_connect (VhostFrontend *self, const char *socket_path, GError **error);
 VHOST_AVAILABLE_IN_0_1
+gboolean vhost_frontend_connect_path (VhostFrontend *self, const char *socket_path, GError **error);
+VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_connect_take_fd (VhostFrontend *self, int fd, GError **error);
 VHOST_AVAILABLE_IN_0_1
 void vhost_frontend_disconnect (VhostFrontend *self);
@@ -93,6 +95,9 @@ VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_remove_memory (VhostFrontend *self, guint64 guest_address, GError **error);
 VHOST_AVAILABLE_IN_0_1
 gpointer vhost_frontend_get_memory (VhostFrontend *self, guint64 guest_address, gsize length);
+VHOST_AVAILABLE_IN_0_1
+gboolean vhost_frontend_find_memory (VhostFrontend *self, guint64 guest_address, guint64 *start,
+                                     guint64 *size);
 VHOST_AVAILABLE_IN_0_1
 int vhost_frontend_get_memory_fd (VhostFrontend *self, guint64 guest_address);
 VHOST_AVAILABLE_IN_0_1
@@ -170,6 +175,8 @@ VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_get_shmem_config (VhostFrontend *self, guint64 sizes[256], guint *n_regions,
                                           GError **error);
 VHOST_AVAILABLE_IN_0_1
+guint64 *vhost_frontend_get_shmem_sizes (VhostFrontend *self, guint *n_sizes, GError **error);
+VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_set_gpu_socket (VhostFrontend *self, int fd, GError **error);
 VHOST_AVAILABLE_IN_0_1
 GBytes *vhost_frontend_create_crypto_session (VhostFrontend *self, GBytes *session, GError **error);
@@ -189,6 +196,9 @@ VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_receive (VhostFrontend *self, guint *request, guint *flags,
                                  gpointer payload, gsize *size, int *fds, guint *n_fds,
                                  GError **error);
+VHOST_AVAILABLE_IN_0_1
+GBytes *vhost_frontend_receive_bytes (VhostFrontend *self, guint *request, guint *flags, int **fds,
+                                      guint *n_fds, GError **error);
 /* Sends with NEED_REPLY and reads the u64 answer. */
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_request (VhostFrontend *self, guint request, gconstpointer payload,

@@ -527,7 +527,7 @@ GUARDED (resume)
 static void
 do_disconnect (VhostServiceDevice *self, GDBusMethodInvocation *invocation)
 {
-  vhost_daemon_disconnect (self->daemon);
+  vhost_daemon_close_sessions (self->daemon);
   g_dbus_method_invocation_return_value (invocation, NULL);
 }
 GUARDED (disconnect)

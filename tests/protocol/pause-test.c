@@ -286,7 +286,7 @@ open_frontend (LiveDevice *device, gpointer data)
 static void
 disconnect (LiveDevice *device, gpointer data)
 {
-  vhost_daemon_disconnect (device->daemon);
+  vhost_daemon_close_sessions (device->daemon);
 }
 
 static void

@@ -149,8 +149,8 @@ def methods():
         until(lambda: device.parked, "the request")
         driver.run(front.stop_queue, 0)
         tap.equal(driver.collect(1), [2], "what the parked request was given")
-        tap.equal(driver.run(front.save_state, 1 << 20).get_data(), b"state", "get_state")
-        driver.run(front.load_state, GLib.Bytes.new(b"other"))
+        tap.equal(driver.run(front.save_state, 1 << 20), b"state", "get_state")
+        driver.run(front.load_state, b"other")
         driver.run(front.reset_device)
     flat = [call if isinstance(call, str) else call[0] for call in calls]
     for wanted in ("start", "worker started", "acked", "memory", "set_config", "mtu", "announce", "close", "gpu socket", "activate", "started", "stopping",

@@ -47,7 +47,7 @@ def signals():
         number = daemon.connect("kick", lambda daemon, queue: heard.append("never"))
         daemon.disconnect(number)
         driver.request(into=(4,))
-        daemon.disconnect()
+        daemon.close_sessions()
         until(lambda: daemon.props.state == Vhost.DaemonState.STOPPED, "the end of the only session")
     finally:
         driver.close()
@@ -150,8 +150,8 @@ def state_streams():
     backend = Streamed()
     with pair(backend) as driver:
         driver.run(driver.frontend.stop_queue, 0)
-        tap.equal(driver.run(driver.frontend.save_state, 1000).get_data(), b"state", "what was saved")
-        driver.run(driver.frontend.load_state, GLib.Bytes.new(b"another state"))
+        tap.equal(driver.run(driver.frontend.save_state, 1000), b"state", "what was saved")
+        driver.run(driver.frontend.load_state, b"another state")
         tap.equal(backend.loaded, b"another state", "what was loaded")
         backend.fail = True
         with contextlib.redirect_stderr(io.StringIO()) as text:

@@ -255,25 +255,16 @@ static void
 test_help (Fixture *f, gconstpointer data)
 {
   static const char *const options[] = {
-    "--socket-path=PATH",
-    "--fd=FDNUM",
-    "--run=COMMAND",
-    "--client",
-    "--socket-mode",
-    "--on-disconnect",
-    "--max-sessions",
-    "--drain-timeout",
-    "--in-band",
-    "--seal-memory",
-    "--reconnect-interval",
-    "--waiter",
-    "--print-capabilities",
-    "--version",
-    "--help",
-    "--num-queues",
-    "--image=TEXT",
-    "Where the data is",
-    "--read-only",
+    "--socket-path=PATH", "--fd=FDNUM",
+    "--config=FILE",      "--run=COMMAND",
+    "--client",           "--socket-mode",
+    "--on-disconnect",    "--max-sessions",
+    "--drain-timeout",    "--in-band",
+    "--seal-memory",      "--reconnect-interval",
+    "--waiter",           "--print-capabilities",
+    "--version",          "--help",
+    "--num-queues",       "--image=TEXT",
+    "Where the data is",  "--read-only",
     "toy device",
   };
   g_autofree char *out = NULL, *err = NULL;
@@ -353,6 +344,41 @@ test_start_fails (Fixture *f, gconstpointer data)
   g_autofree char *option = g_strconcat ("--socket-path=", f->path, NULL);
   g_assert_cmpint (RUN (&out, &err, option, "--image=bad", "--read-only", "--size=64M"), ==, 1);
   assert_contains (err, "vhostd[toy]: no image: image=bad read-only=1 size=67108864\n");
+}
+
+/* Files; the device says what it was told. */
+static void
+test_config (Fixture *f, gconstpointer data)
+{
+  static const struct
+  {
+    const char *text, *option;
+    int status;
+    const char *words;
+  } cases[] = {
+    { "image=file\nsize=64M\nread-only=yes\n", "--image=mine", 1,
+      "no image: image=mine read-only=1 size=67108864\n" },
+    { "filter=delay\ndelay-ms=1\n", "--filter=error", 1, "no image: image=(null)" },
+    { "delay-ms=1\n", "--filter=delay", 1, "no image: image=(null)" },
+    { "size=64Q\n", "--version", 2, ":3: size cannot be \"64Q\": expected a number" },
+    { "delay-ms=1\n", "--filter=error", 2, ":3: there is no option \"delay-ms\"" },
+    { "filter=nonsense\n", "--version", 2, ":3: there is no filter \"nonsense\"" },
+    { "waiter=sundial\n", "--version", 2, ":3: waiter cannot be \"sundial\"" },
+  };
+  g_autofree char *file = g_strconcat (f->path, ".conf", NULL);
+  g_autofree char *option = g_strconcat ("--config=", file, NULL);
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      GError *error = NULL;
+      g_autofree char *out = NULL, *err = NULL;
+      g_autofree char *text
+          = g_strdup_printf ("[Device]\nsocket-path=%s\n%s", f->path, cases[i].text);
+      g_file_set_contents (file, text, -1, &error);
+      g_assert_no_error (error);
+      g_assert_cmpint (RUN (&out, &err, option, cases[i].option), ==, cases[i].status);
+      assert_contains (err, cases[i].words);
+    }
+  g_unlink (file);
 }
 
 /* Serving */
@@ -632,6 +658,7 @@ main (int argc, char **argv)
   TEST ("lists-the-options-of-filters-that-are-named", test_filter_help, NULL);
   TEST ("prints-its-version", test_version, NULL);
   TEST ("says-in-one-line-what-is-wrong-with-the-command-line", test_usage, NULL);
+  TEST ("takes-options-from-a-file-and-the-command-line-wins", test_config, NULL);
   TEST ("says-why-the-device-did-not-start", test_start_fails, NULL);
   TEST ("ends-cleanly-on-sigterm", test_signal, GINT_TO_POINTER (SIGTERM));
   TEST ("ends-cleanly-on-sigint", test_signal, GINT_TO_POINTER (SIGINT));

@@ -23,7 +23,7 @@ class Daemon(Vhost.Daemon):
         try:
             super().start()
         except GLib.Error:
-            self.handler_disconnect(state)
+            self.disconnect(state)
             raise
         threads.note_started(self)
 
@@ -32,16 +32,6 @@ class Daemon(Vhost.Daemon):
         if signal == "kick":
             handler = _reporting(handler)
         return super().connect(signal, handler, *arguments)
-
-    def disconnect(self, handler=None):
-        """Ends all sessions and waits for the next; or, with the number of a handler, disconnects that from its signal.
-
-        The library's method has the name of GObject's.
-        """
-        if handler is None:
-            super().disconnect()
-        else:
-            self.handler_disconnect(handler)
 
 
 def _reporting(handler):

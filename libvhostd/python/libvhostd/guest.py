@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: The libvhostd authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A QEMU guest that has vhost-user devices and runs a shell command: run_guest().
+
+The guest is Debian's kernel with a busybox; nothing is installed, see guest_image.py. Devices may be back-ends of this
+process, which are served while the guest runs: the main context is iterated meanwhile.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from gi.repository import GLib, Vhost
+
+from . import guest_image
+from .frontend import iterate_until
+
+# QEMU's names of devices, where they are not ours.
+_QEMU_NAMES = {"block": "blk"}
+_MODULES = ["virtio_pci", "virtio_blk", "virtio-rng", "virtio_input", "evdev", "virtio_console", "virtio_net"]
+_DEADLINE = 120
+_INIT = b"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+while read -r module; do insmod "/modules/$module"; done < /modules/order
+echo "@@ begin"
+sh /command 2>&1
+echo "@@ end=$?"
+sync
+poweroff -f
+"""
+
+Unavailable = guest_image.Unavailable
+
+
+class GuestFailed(AssertionError):
+    """The guest did not boot, or its command failed; the text has what it said."""
+
+
+def run_guest(devices, command, *, accel="tcg", memory=128, timeout=_DEADLINE, check=True,
+              extra=()):
+    """Boots a guest with the devices, runs a shell command in it, and returns what the command printed.
+
+    A device is a back-end (a Vhost.Backend), or (back-end or socket path, "vhost-user-...-pci[,property=value]").
+    `extra` are more words for QEMU. The CPU is emulated unless accel="kvm": not every machine that has /dev/kvm can
+    start a guest with it. Raises Unavailable where QEMU or the kernel is missing, and GuestFailed when the command fails (unless check=False)
+    or nothing has come of it after `timeout` seconds.
+    """
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        raise Unavailable("qemu-system-x86_64 is missing: install the package qemu-system-x86")
+    if isinstance(devices, Vhost.Backend):
+        devices = [devices]
+    kernel, _ = guest_image.kernel()
+    base = guest_image.initrd({"init": (_INIT, 0o755)}, _MODULES)
+    daemons = []
+    with tempfile.TemporaryDirectory(prefix="vhost-") as name:
+        folder = pathlib.Path(name)
+        archive = guest_image.Cpio()
+        archive.file("command", command.encode() + b"\n")
+        # The kernel unpacks one archive after the other.
+        (folder / "initrd").write_bytes(base.read_bytes() + archive.bytes())
+        words = [qemu, "-M", f"q35,accel={accel},memory-backend=mem", "-cpu",
+                 "host" if accel == "kvm" else "max", "-m", f"{memory}M", "-object",
+                 f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nodefaults", "-nographic", "-no-reboot",
+                 "-serial", "stdio", "-kernel", kernel, "-initrd", folder / "initrd",
+                 "-append", "console=ttyS0 quiet panic=-1"]
+        try:
+            for index, device in enumerate(devices):
+                path, model = _device(device, folder / f"s{index}", daemons)
+                words += ["-chardev", f"socket,id=c{index},path={path}"]
+                driver, _, properties = model.partition(",")
+                words += ["-device", f"{driver},chardev=c{index}" + (f",{properties}" if properties else "")]
+            text = _run([*words, *extra], timeout)
+        finally:
+            for daemon in daemons:
+                daemon.stop_async(None, None)
+                iterate_until(lambda: daemon.props.state == Vhost.DaemonState.STOPPED, 10)
+    match = re.search(r"@@ begin\r?\n(.*?)@@ end=(\d+)", text, re.DOTALL)
+    if not match:
+        raise GuestFailed(f"the guest did not come to the command's end; it said:\n{text[-4000:]}")
+    output = match.group(1).replace("\r\n", "\n")
+    if check and match.group(2) != "0":
+        raise GuestFailed(f"the command ended with status {match.group(2)} in the guest; it said:\n{output}")
+    return output
+
+
+def _device(device, path, daemons):
+    """(socket path, QEMU's device) of what the caller gave; back-ends get a daemon."""
+    served, model = device if isinstance(device, tuple) else (device, None)
+    if not isinstance(served, Vhost.Backend):
+        if model is None:
+            raise ValueError(f"which device is {served}? give (path, \"vhost-user-...-pci\")")
+        return served, model
+    if model is None:
+        name = served.get_device_name()
+        model = f"vhost-user-{_QEMU_NAMES.get(name, name)}-pci"
+    daemon = Vhost.Daemon(backend=served, socket_path=str(path))
+    daemon.start()
+    daemons.append(daemon)
+    return path, model
+
+
+def _run(words, timeout):
+    """Output of QEMU; the main context runs meanwhile."""
+    child = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT)
+    parts, ended = [], []
+
+    def said(fd, condition):
+        data = os.read(fd, 65536)
+        parts.append(data)
+        if not data:
+            ended.append(True)
+        return bool(data)
+    watch = GLib.io_add_watch(child.stdout.fileno(), GLib.PRIORITY_DEFAULT, GLib.IOCondition.IN | GLib.IOCondition.HUP,
+                              said)
+    try:
+        in_time = iterate_until(lambda: ended, timeout)
+    finally:
+        if not ended:
+            GLib.source_remove(watch)
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM if ended else signal.SIGKILL)
+        child.wait(30)
+        child.stdout.close()
+    text = b"".join(parts).decode(errors="replace")
+    if not in_time:
+        raise GuestFailed(f"the guest did not end within {timeout} s; it said:\n{text[-4000:]}")
+    return text
