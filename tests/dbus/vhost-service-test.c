@@ -260,7 +260,8 @@ properties_say_what_it_is (Fixture *f)
   next = get_option (f, "next");
   g_assert_null (next);
   error = get (f, "LastError");
-  g_assert_cmpstr (g_variant_print (error, FALSE), ==, "('', '')");
+  g_autofree char *text = g_variant_print (error, FALSE);
+  g_assert_cmpstr (text, ==, "('', '')");
 }
 
 static gboolean
