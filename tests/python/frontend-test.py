@@ -156,7 +156,7 @@ def inflight():
         def do_process_chain(self, queue, chain):
             kept.append(chain)
 
-    with Vhost.Frontend.pair(Keeper()) as fe:
+    with Vhost.Frontend.pair(Keeper(), drain_timeout=20) as fe:
         requests = [fe.queue(0).request_async(b"x", 8) for _ in range(3)]
         until(lambda: len(kept) == 3, "the requests")
         fe.kill()
@@ -222,7 +222,7 @@ def state_and_log():
         fe.queue(0).stop()
         device.n = 7
         state = fe.save_state()
-        tap.equal(state, b"7", "the state")
+        tap.equal(state.get_data(), b"7", "the state")
         device.n = 0
         fe.load_state(state)
         tap.equal(device.n, 7, "the state that was loaded")

@@ -56,8 +56,8 @@ def run(text, **environment):
         (pathlib.Path(folder) / "test_device.py").write_text(text, encoding="utf-8")
         # What a guest needs is kept where the other tests keep it.
         environment = {"VHOST_GUEST_CACHE": str(vm.guest_image.cache_dir()), **os.environ, **environment}
-        done = subprocess.run([sys.executable, "-m", "pytest", "-p", "libvhostd.pytest", "-p", "no:cacheprovider", "-rs",
-                               folder], capture_output=True, text=True, check=False, timeout=200, env=environment)
+        done = subprocess.run([sys.executable, "-m", "pytest", "-p", "libvhostd.pytest", "-p", "no:cacheprovider",
+                               "-rs", folder], capture_output=True, text=True, check=False, timeout=200, env=environment)
     if "No module named pytest" in done.stderr:
         raise vm.Unavailable("pytest is missing: install the package python3-pytest")
     return done.stdout + done.stderr

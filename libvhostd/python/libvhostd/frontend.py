@@ -93,13 +93,13 @@ class Frontend(Vhost.Frontend):
         return frontend
 
     def _open_daemon(self):
-        end = time.monotonic() + self.props.timeout / 1000
+        # The session before may still wait for its requests.
+        end = time.monotonic() + (self.props.timeout + self.daemon.props.drain_timeout) / 1000
         while True:
             try:
                 self.connect_take_fd(self.daemon.open_frontend())
                 return
             except GLib.Error as error:
-                # The session before may be ending still.
                 if not error.matches(Vhost.error_quark(), Vhost.Error.BUSY) or time.monotonic() > end:
                     raise
             iterate_until(lambda: False, 0.01)
@@ -280,12 +280,12 @@ class Frontend(Vhost.Frontend):
         return self.set_config(offset, GLib.Bytes.new(bytes(data)), flags)
 
     def save_state(self, max_size=16 << 20):
-        """The device's own state, as bytes; its queues must be stopped."""
-        return super().save_state(max_size).get_data() or b""
+        """The device's own state, a GLib.Bytes; its queues must be stopped."""
+        return super().save_state(max_size)
 
     def load_state(self, state):
         """Gives a device the state that save_state() returned."""
-        return super().load_state(GLib.Bytes.new(bytes(state)))
+        return super().load_state(state if isinstance(state, GLib.Bytes) else GLib.Bytes.new(bytes(state)))
 
     # ---- Memory ----
 

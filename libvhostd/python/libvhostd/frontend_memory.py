@@ -48,8 +48,8 @@ class Memory:
             return blocks.pop()
         address = self._reference().allocate(size, min(size, 4096))
         if address == 0:
-            raise GLib.Error.new_literal(Vhost.error_quark(), f"no {size} bytes of guest memory are left: add_memory() makes more",
-                                         Vhost.Error.FAILED)
+            text = f"no {size} bytes of guest memory are left: add_memory() makes more"
+            raise GLib.Error.new_literal(Vhost.error_quark(), text, Vhost.Error.FAILED)
         return address
 
     def give(self, address, length):

@@ -50,7 +50,9 @@ def run_guest(devices, command, *, accel="tcg", memory=128, timeout=_DEADLINE, c
 
     A device is a back-end (a Vhost.Backend), or (back-end or socket path, "vhost-user-...-pci[,property=value]").
     `extra` are more words for QEMU. The CPU is emulated unless accel="kvm": not every machine that has /dev/kvm can
-    start a guest with it. Raises Unavailable where QEMU or the kernel is missing, and GuestFailed when the command fails (unless check=False)
+    start a guest with it.
+
+    Raises Unavailable where QEMU or the kernel is missing, and GuestFailed when the command fails (unless check=False)
     or nothing has come of it after `timeout` seconds.
     """
     qemu = shutil.which("qemu-system-x86_64")

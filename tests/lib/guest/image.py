@@ -34,7 +34,8 @@ def kernel(tell=lambda text: None):
 
 def initrd():
     """Path of the initial RAM disk."""
-    files = {"init": ((HERE / "init").read_bytes(), 0o755), "lib/scenario.sh": ((HERE / "scenario.sh").read_bytes(), 0o644)}
+    files = {"init": ((HERE / "init").read_bytes(), 0o755),
+             "lib/scenario.sh": ((HERE / "scenario.sh").read_bytes(), 0o644)}
     for path in sorted((HERE / "scenarios").iterdir()):
         files[f"scenarios/{path.name}"] = (path.read_bytes(), 0o644)
     return _image.initrd(files, MODULES, [("mkfs.ext4", "e2fsprogs")], cache_dir())
