@@ -14,7 +14,7 @@ import threading
 
 from gi.repository import Gio, GObject
 
-from driver import GLib, Vhost, descriptors, pair, serve, stop, tap, until, vm
+from driver import GLib, Vhost, data, descriptors, pair, serve, stop, tap, until, vm
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def methods():
         until(lambda: device.parked, "the request")
         driver.run(front.stop_queue, 0)
         tap.equal(driver.collect(1), [2], "what the parked request was given")
-        tap.equal(driver.run(front.save_state, 1 << 20), b"state", "get_state")
+        tap.equal(data(driver.run(front.save_state, 1 << 20)), b"state", "get_state")
         driver.run(front.load_state, b"other")
         driver.run(front.reset_device)
     flat = [call if isinstance(call, str) else call[0] for call in calls]
