@@ -20,6 +20,7 @@ typedef struct
   char *name; /* (nullable): not said */
   guint virtio_id;
   guint max_queues;
+  gboolean main_context_only;
   gboolean has_chain_data_size;
   gsize chain_data_size;
   GPtrArray *capabilities; /* (owned) (nullable): of char*, NULL-terminated */
@@ -88,6 +89,19 @@ vhost_backend_class_get_chain_data_size (VhostBackendClass *klass)
         return data->chain_data_size;
     }
   return 0;
+}
+
+gboolean
+vhost_backend_class_is_main_context_only (VhostBackendClass *klass)
+{
+  for (GType type = G_TYPE_FROM_CLASS (klass); type != 0; type = g_type_parent (type))
+    {
+      const ClassData *data = g_type_get_qdata (type, class_data_quark ());
+
+      if (data != NULL && data->main_context_only)
+        return TRUE;
+    }
+  return FALSE;
 }
 
 const char *const *
@@ -191,6 +205,26 @@ vhost_backend_class_set_chain_data_size (VhostBackendClass *klass, gsize size)
   data = class_data_make (G_TYPE_FROM_CLASS (klass));
   data->has_chain_data_size = TRUE;
   data->chain_data_size = size;
+}
+
+/**
+ * vhost_backend_class_set_main_context_only:
+ * @klass: the class
+ *
+ * Makes the daemon serve the queues in its main context, whatever [property@Backend:workers] says:
+ * for a language whose interpreter refuses calls from other threads, such as JavaScript. Subclasses
+ * inherit it, and it cannot be taken back.
+ *
+ * Thread: control, before the daemon starts.
+ *
+ * Since: 0.1
+ */
+void
+vhost_backend_class_set_main_context_only (VhostBackendClass *klass)
+{
+  g_return_if_fail (klass != NULL);
+
+  class_data_make (G_TYPE_FROM_CLASS (klass))->main_context_only = TRUE;
 }
 
 /**

@@ -137,6 +137,7 @@ gboolean vhost_backend_class_add_option_defaults (VhostBackendClass *klass, Vhos
 guint vhost_backend_class_get_max_queues (VhostBackendClass *klass);
 guint vhost_backend_class_get_virtio_id (VhostBackendClass *klass);
 gsize vhost_backend_class_get_chain_data_size (VhostBackendClass *klass);
+gboolean vhost_backend_class_is_main_context_only (VhostBackendClass *klass);
 
 /* Shared by the files of this class. */
 typedef struct

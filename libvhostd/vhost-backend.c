@@ -598,6 +598,11 @@ vhost_backend_get_chain_data_size (VhostBackend *self)
 guint
 vhost_backend_get_workers (VhostBackend *self)
 {
+  VhostBackend *device = vhost_backend_get_device (self);
+
+  /* Filters in front of it hold requests for the device, so its class decides. */
+  if (vhost_backend_class_is_main_context_only (VHOST_BACKEND_GET_CLASS (device)))
+    return 0;
   return vhost_backend_get_private (self)->workers;
 }
 

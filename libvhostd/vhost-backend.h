@@ -113,6 +113,8 @@ void vhost_backend_class_set_device (VhostBackendClass *klass, const char *name,
 VHOST_AVAILABLE_IN_0_1
 void vhost_backend_class_set_chain_data_size (VhostBackendClass *klass, gsize size);
 VHOST_AVAILABLE_IN_0_1
+void vhost_backend_class_set_main_context_only (VhostBackendClass *klass);
+VHOST_AVAILABLE_IN_0_1
 void vhost_backend_class_add_capability (VhostBackendClass *klass, const char *capability);
 VHOST_AVAILABLE_IN_0_1
 void vhost_backend_class_set_option_default (VhostBackendClass *klass, const char *property,

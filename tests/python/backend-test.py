@@ -14,7 +14,7 @@ import threading
 
 from gi.repository import Gio, GObject
 
-from driver import GLib, Vhost, descriptors, pair, serve, stop, tap, until, vm
+from driver import GLib, Vhost, data, descriptors, pair, serve, stop, tap, until, vm
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def methods():
         until(lambda: device.parked, "the request")
         driver.run(front.stop_queue, 0)
         tap.equal(driver.collect(1), [2], "what the parked request was given")
-        tap.equal(driver.run(front.save_state, 1 << 20), b"state", "get_state")
+        tap.equal(data(driver.run(front.save_state, 1 << 20)), b"state", "get_state")
         driver.run(front.load_state, b"other")
         driver.run(front.reset_device)
     flat = [call if isinstance(call, str) else call[0] for call in calls]
@@ -281,9 +281,14 @@ def kick():
     backend = Vhost.Backend.new_simple("rng", 4, 1)
     daemon, fd = serve(backend)
 
+    errors = []
+    backend.connect("error", lambda backend, error: errors.append(error.message))
+
     def serve_kick(daemon, queue):
         for chain in queue:
             with chain:
+                if chain.read() == b"bad":
+                    raise ValueError("bad")
                 chain.write(b"kicked")
     daemon.connect("kick", serve_kick)
     import driver as drivers
@@ -291,6 +296,10 @@ def kick():
     try:
         driver.start()
         tap.equal(driver.request(into=(16,)), b"kicked", "the answer")
+        with quiet() as text:
+            for _ in range(50):
+                tap.equal(driver.request(b"bad", into=(16,)), b"", "the answer to a bad one")
+        tap.equal((errors, text.getvalue().count("Traceback") <= 20), (["kick: ValueError: bad"] * 50, True), "errors")
     finally:
         driver.close()
         stop(daemon)

@@ -11,7 +11,7 @@ import tempfile
 
 from gi.repository import Gio
 
-from driver import Driver, GLib, Vhost, pair, serve, stop, tap, until, vm
+from driver import Driver, GLib, Vhost, data, pair, serve, stop, tap, until, vm
 
 
 @Vhost.device("rng")
@@ -150,7 +150,7 @@ def state_streams():
     backend = Streamed()
     with pair(backend) as driver:
         driver.run(driver.frontend.stop_queue, 0)
-        tap.equal(driver.run(driver.frontend.save_state, 1000), b"state", "what was saved")
+        tap.equal(data(driver.run(driver.frontend.save_state, 1000)), b"state", "what was saved")
         driver.run(driver.frontend.load_state, b"another state")
         tap.equal(backend.loaded, b"another state", "what was loaded")
         backend.fail = True

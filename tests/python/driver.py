@@ -173,8 +173,13 @@ def pair(backend, features=VERSION_1, queues=1, start=True, **properties):
         stop(daemon)
 
 
+def data(value):
+    """Bytes, whether the library's or Python's own."""
+    return value.get_data() if isinstance(value, GLib.Bytes) else value
+
+
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
-__all__ = ["Driver", "GLib", "Vhost", "descriptors", "pair", "serve", "stop", "tap", "until", "vm"]
+__all__ = ["Driver", "GLib", "Vhost", "data", "descriptors", "pair", "serve", "stop", "tap", "until", "vm"]

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Vhost.Daemon: made with a back-end, and stopped before the interpreter ends."""
 
+import functools
+
 from gi.overrides import override
 from gi.repository import GLib, Vhost
 
-from . import threads
+from . import failure, threads
 
 __all__ = ["Daemon"]
 
@@ -24,3 +26,21 @@ class Daemon(Vhost.Daemon):
             self.disconnect(state)
             raise
         threads.note_started(self)
+
+    def connect(self, signal, handler, *arguments):
+        """Connects a handler to a signal. One of "kick" that raises is an error of the back-end."""
+        if signal == "kick":
+            handler = _reporting(handler)
+        return super().connect(signal, handler, *arguments)
+
+
+def _reporting(handler):
+    """Whatever a guest can cause at any rate must not print at any rate."""
+    @functools.wraps(handler)
+    def call(daemon, *arguments):
+        try:
+            handler(daemon, *arguments)
+        except BaseException as error:
+            if not failure.report(daemon.get_backend(), error, "kick"):
+                raise
+    return call

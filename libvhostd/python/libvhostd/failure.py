@@ -37,7 +37,8 @@ def report(backend, error, where):
     if not isinstance(error, Exception):
         return False
     show(error)
-    backend.report_error(_as_error(error, where))
+    if backend is not None:
+        backend.report_error(_as_error(error, where))
     return True
 
 
