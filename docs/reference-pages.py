@@ -37,7 +37,7 @@ def main():
     for page in pages:
         text = page.read_text(encoding="utf-8")
         text = re.sub(r"<!-- code: .*?-->\n", "", text, flags=re.S)
-        text = re.sub(r"\[([^\]\n]+)\]\(([^)\s]+)\)", link, text)
+        text = re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", link, text)
         if not text.startswith("Title:"):
             title = re.search(r"^# (.*)$", text, re.M).group(1)
             text = f"Title: {title}\nSlug: {name_of(page)}\n\n{text}"
