@@ -9,6 +9,7 @@ A link to a page becomes one to its HTML; one to anything else, which the refere
 page index.md goes by another name, since the reference begins with a page of its own.
 """
 
+import os
 import pathlib
 import re
 import sys
@@ -37,11 +38,12 @@ def main():
     for page in pages:
         text = page.read_text(encoding="utf-8")
         text = re.sub(r"<!-- code: .*?-->\n", "", text, flags=re.S)
-        text = re.sub(r"\[([^\]\n]+)\]\(([^)\s]+)\)", link, text)
+        text = re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", link, text)
         if not text.startswith("Title:"):
             title = re.search(r"^# (.*)$", text, re.M).group(1)
             text = f"Title: {title}\nSlug: {name_of(page)}\n\n{text}"
         (folder / f"{name_of(page)}.md").write_text(text, encoding="utf-8")
+    os.utime(folder)  # what is built from it looks at the folder's own time
 
 
 main()

@@ -437,7 +437,8 @@ def manuals():
               for name in ("vhostd", "vhostd-block", "vhostctl")}
     filters = [f"--filter={name}" for name in ("delay", "error", "reorder")]
     cases = [("vhostd", options_of(vm.VHOSTD, "block", *filters), manual["vhostd"] + manual["vhostd-block"])]
-    verbs = re.findall(r"^  ([a-z]+)  ", run([str(vm.VHOSTCTL), "--help"]).stdout, re.M)
+    section = run([str(vm.VHOSTCTL), "--help"]).stdout.partition("Verbs:\n")[2].partition("\n\n")[0]
+    verbs = re.findall(r"^  ([a-z]+) ", section, re.M)
     cases += [(f"vhostctl {verb}", options_of(vm.VHOSTCTL, verb), manual["vhostctl"]) for verb in verbs]
     if len(verbs) < 3:
         raise vm.Failed("vhostctl --help names no verbs: the test looks in the wrong place")
