@@ -1,0 +1,246 @@
+#!/usr/bin/python3
+# SPDX-FileCopyrightText: The libvhostd authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The examples of the documentation, each with a front-end of this process, and what QEMU has a device for in a guest."""
+
+import importlib
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "docs" / "examples"))
+
+from driver import GLib, Vhost, tap, until, vm  # noqa: E402
+from libvhostd import guest  # noqa: E402
+
+EXAMPLES = vm.SOURCE / "docs" / "examples"
+BUILT = vm.BUILD / "docs" / "examples"
+
+
+def example(name):
+    return importlib.import_module(name)
+
+
+def request(queue, kind, sector, data=b"", in_size=0):
+    """A disk's answer: (data, status)."""
+    answer = queue.request(out=[struct.pack("<IIQ", kind, 0, sector), *([data] if data else [])], in_size=in_size + 1)
+    return answer[:-1], answer[-1]
+
+
+# ---- Entropy, in four languages ----
+
+def draws(queue, fail_every):
+    """Two drivers' worth of requests: which were answered with nothing."""
+    answers = [queue.request(in_size=32) for _ in range(9)]
+    tap.equal(len({answer for answer in answers if answer}), 9 - 9 // fail_every, "different answers")
+    return [number for number, answer in enumerate(answers, 1) if not answer]
+
+
+@tap.test("entropy with faults: every third request gets nothing")
+def rng():
+    with Vhost.Frontend.pair(example("rng").ShakyRng(fail_every=3)) as fe:
+        tap.equal(draws(fe.queue(0), 3), [3, 6, 9], "requests without an answer")
+
+
+def other_language(*command):
+    with vm.scratch() as folder, vm.Backend(folder / "s", *command[1:], "--fail-every=3", binary=command[0]) as backend:
+        with Vhost.Frontend.open(backend.socket) as fe:
+            tap.equal(draws(fe.queue(0), 3), [3, 6, 9], "requests without an answer")
+
+
+@tap.test("the same in C")
+def rng_c():
+    other_language(BUILT / "my-device")
+
+
+@tap.test("the same in Vala")
+def rng_vala():
+    if not (BUILT / "entropy-vala").exists():
+        raise vm.Unavailable("the Vala example is not built: install the package valac")
+    other_language(BUILT / "entropy-vala")
+
+
+@tap.test("the same in JavaScript, also when it is told to use threads")
+def rng_gjs():
+    other_language(vm.program("gjs", "gjs"), EXAMPLES / "entropy.js")
+    other_language(vm.program("gjs", "gjs"), EXAMPLES / "entropy.js", "--workers=2")
+
+
+@tap.test("a guest draws from the entropy device in each language")
+def rng_guest():
+    commands = [[vm.VHOSTD, "run", EXAMPLES / "rng.py"], [BUILT / "my-device"]]
+    if (BUILT / "entropy-vala").exists():
+        commands.append([BUILT / "entropy-vala"])
+    if shutil.which("gjs"):
+        commands.append([shutil.which("gjs"), EXAMPLES / "entropy.js"])
+    for command in commands:
+        with vm.scratch() as folder:
+            with subprocess.Popen([*command, f"--socket-path={folder / 's'}"]) as device:
+                try:
+                    vm.wait_for("the socket", lambda: vm.is_listening(folder / "s"))
+                    said = guest.run_guest([(folder / "s", "vhost-user-rng-pci")],
+                                           "head -c 64 /dev/hwrng | wc -c; cat /sys/class/misc/hw_random/rng_current")
+                    tap.equal(said.split(), ["64", "virtio_rng.0"], f"what the guest says of {command[-1]}")
+                finally:
+                    device.terminate()
+
+
+# ---- Disks ----
+
+@tap.test("a disk in RAM reads what was written, and nothing beyond its end")
+def ram_disk():
+    module = example("ram_disk")
+    with Vhost.Frontend.pair(module.RamDisk(size=1 << 20)) as fe:
+        queue = fe.queue(0)
+        tap.equal(fe.read_config(0, 8), struct.pack("<Q", 2048), "capacity")
+        tap.equal(request(queue, module.WRITE, 5, b"x" * 1024), (b"", 0), "a write")
+        tap.equal(request(queue, module.READ, 4, in_size=1536), (bytes(512) + b"x" * 1024, 0), "a read")
+        tap.equal(request(queue, module.FLUSH, 0), (b"", 0), "a flush")
+        tap.equal(request(queue, 99, 0)[1], 2, "a request that it does not know")
+        tap.equal(request(queue, module.READ, 2047, in_size=1024)[1], 1, "a read beyond the end")
+        tap.equal(request(queue, module.WRITE, 2048, b"x" * 512)[1], 1, "a write beyond the end")
+        tap.equal(request(queue, module.READ, (1 << 64) - 1, in_size=512)[1], 1, "a sector that wraps")
+    try:
+        Vhost.Frontend.pair(module.RamDisk(size=1000)).close()
+    except GLib.Error as error:
+        tap.equal("multiple of 512" in error.message, True, error.message)
+    else:
+        raise vm.Failed("a disk of 1000 bytes was accepted")
+
+
+@tap.test("of a disk that fails the 7th write does, or all behind it")
+def failing_disk():
+    module = example("failing_disk")
+    for for_ever, expected in ((False, [7]), (True, [7, 8, 9])):
+        with Vhost.Frontend.pair(module.FailingDisk(size=1 << 20, for_ever=for_ever)) as fe:
+            failed = [number for number in range(1, 10)
+                      if request(fe.queue(0), example("ram_disk").WRITE, number, b"y" * 512)[1]]
+            tap.equal(failed, expected, f"writes that failed, for_ever={for_ever}")
+            tap.equal(request(fe.queue(0), example("ram_disk").READ, 7, in_size=512)[0], bytes(512), "the 7th block")
+
+
+@tap.test("a guest uses the disk in RAM, and notices the write that fails")
+def disks_guest():
+    said = guest.run_guest(example("ram_disk").RamDisk(size=8 << 20), """
+        dd if=/dev/urandom of=/tmp/a bs=64k count=16 2>/dev/null
+        dd if=/tmp/a of=/dev/vda bs=64k oflag=direct 2>/dev/null
+        dd if=/dev/vda of=/tmp/b bs=64k count=16 iflag=direct 2>/dev/null
+        cmp /tmp/a /tmp/b && echo same""")
+    tap.equal(said.strip(), "same", "what was read back")
+    said = guest.run_guest(example("failing_disk").FailingDisk(size=8 << 20), """
+        for n in 1 2 3 4 5 6 7 8; do
+          dd if=/dev/zero of=/dev/vda bs=512 seek=$n count=1 oflag=direct 2>/dev/null || echo $n
+        done""")
+    tap.equal("I/O error, dev vda" in said and "WRITE" in said, True, f"the write that failed, of {said!r}")
+
+
+# ---- Console ----
+
+@tap.test("a console answers with what it is told, and keeps the driver's buffers until then")
+def console():
+    with Vhost.Frontend.pair(example("console").Console()) as fe:
+        heard = [fe.queue(0).request_async(in_size=4) for _ in range(3)]
+        tap.equal(fe.queue(1).request(out=[b"hello", b" you"]), b"", "what is said")
+        tap.equal([one.result() for one in heard], [b"hell", b"o yo", b"u"], "what is heard")
+        fe.queue(0).request_async(in_size=4)
+        fe.queue(0).stop()  # the buffer that is left comes back
+
+
+@tap.test("a console speaks with a terminal of the host")
+def console_pty():
+    device = example("console").Console(pty=True)
+    with Vhost.Frontend.pair(device) as fe:
+        other = os.open(device.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            fe.queue(1).request(out=[b"login: "])
+            tap.equal(os.read(other, 100), b"login: ", "what the terminal shows")
+            heard = fe.queue(0).request_async(in_size=64)
+            os.write(other, b"root")
+            tap.equal(heard.result(), b"root", "what the guest hears")
+        finally:
+            os.close(other)
+
+
+# ---- Input ----
+
+def ask(fe, select, subsel):
+    fe.write_config(bytes((select, subsel)))
+    size = fe.read_config(2, 1)[0]
+    return fe.read_config(8, size) if size else b""
+
+
+@tap.test("a keyboard says what it is and types")
+def keyboard():
+    module = example("keyboard")
+    with Vhost.Frontend.pair(module.Keyboard(text="hi", interval=1)) as fe:
+        tap.equal(ask(fe, module.NAME, 0), b"libvhostd keyboard", "its name")
+        tap.equal(ask(fe, module.EVENT_BITS, module.KEY), module.bits([35, 23]), "its keys")
+        tap.equal(ask(fe, 0x77, 1), b"", "what it does not know")
+        events = [fe.queue(0).request_async(in_size=8) for _ in range(8)]
+        tap.equal([module.EVENT.unpack(event.result()) for event in events],
+                  [(1, 35, 1), (0, 0, 0), (1, 35, 0), (0, 0, 0), (1, 23, 1), (0, 0, 0), (1, 23, 0), (0, 0, 0)], "events")
+
+
+@tap.test("a keyboard replays events from a file")
+def replay():
+    module = example("keyboard")
+    with vm.scratch() as folder:
+        (folder / "events").write_text("1 30 1\n0 0 0\n\n1 30 0\n0 0 0\n", encoding="ascii")
+        with Vhost.Frontend.pair(module.Keyboard(events=str(folder / "events"), interval=1)) as fe:
+            events = [fe.queue(0).request_async(in_size=8) for _ in range(4)]
+            tap.equal([module.EVENT.unpack(event.result()) for event in events],
+                      [(1, 30, 1), (0, 0, 0), (1, 30, 0), (0, 0, 0)], "events")
+
+
+@tap.test("a guest reads what the keyboard types")
+def keyboard_guest():
+    # QEMU 7.2 refuses this device with an emulated CPU ("requires kvm"), and not every /dev/kvm works.
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise vm.Unavailable("no /dev/kvm, and QEMU has a vhost-user-input device with KVM only")
+    try:
+        guest.run_guest([], "true", accel="kvm", timeout=20)
+    except guest.GuestFailed as error:
+        raise vm.Unavailable("/dev/kvm does not run guests here, and QEMU has a vhost-user-input device with KVM "
+                             "only") from error
+    # Slow enough for the reader to be there before the last key.
+    device = example("keyboard").Keyboard(text="abc" * 40, interval=50)
+    said = guest.run_guest([(device, "vhost-user-input-pci")], accel="kvm", command="""
+        until [ -c /dev/input/event0 ]; do usleep 10000; done
+        cat /sys/class/input/event0/device/name
+        timeout 60 head -c 240 /dev/input/event0 | od -A n -v -t u2 -w24 | awk '$9 == 1 && $11 == 1 { print $10 }'""")
+    lines = said.split("\n")
+    tap.equal(lines[0], "libvhostd keyboard", "its name")
+    keys = [int(line) for line in lines[1:] if line.strip()]
+    tap.equal(len(keys) >= 2 and set(keys) <= {30, 46, 48}, True, f"keys that were pressed: {keys}")
+
+
+# ---- Made up ----
+
+@tap.test("a device that nobody knows adds up, answers late and counts")
+def made_up():
+    with Vhost.Frontend.pair(example("made_up").MadeUp()) as fe:
+        numbers = struct.Struct("<4I")
+        tap.equal(fe.queue(0).request(out=[numbers.pack(1, 2, 3, 0xffffffff)], in_size=8),
+                  struct.pack("<Q", 6 + 0xffffffff), "a sum")
+        fe.write_config(struct.pack("<I", 10))
+        late = [fe.queue(1).request_async(out=[numbers.pack(n, 0, 0, 0)], in_size=8) for n in (1, 2, 3)]
+        tap.equal([one.result() for one in late], [struct.pack("<Q", 10 * n) for n in (1, 2, 3)], "late answers")
+        tap.equal(fe.read_config(4, 4), struct.pack("<I", 4), "its count")
+        tap.equal(fe.queue(0).request(out=[b"odd"], in_size=8), b"", "nonsense gets nothing")
+        until(lambda: fe.get_config_generation() > 0, "the news of the count")
+        fe.queue(1).request_async(out=[numbers.pack(1, 0, 0, 0)], in_size=8)
+        fe.queue(1).stop()
+
+
+@tap.test("each example is a program that tells its options")
+def programs():
+    for path in sorted(EXAMPLES.glob("*.py")):
+        run = subprocess.run([vm.VHOSTD, "run", path, "--help"], capture_output=True, text=True, timeout=60, check=False)
+        tap.equal((run.returncode, "--socket-path" in run.stdout), (0, True), f"{path.name}: {run.stdout}{run.stderr}")
+        tap.equal(os.access(path, os.X_OK), True, f"{path.name} can be run")
+
+
+tap.main()
