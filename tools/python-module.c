@@ -12,6 +12,8 @@
 
 #define EXIT_USAGE 2
 
+#ifdef VHOSTD_PYTHON
+
 /* Beside a program that was not installed: where the modules of its tree are. */
 #define ENVIRONMENT_FILE "python-environment"
 
@@ -53,6 +55,8 @@ use_build_tree (void)
     }
   return TRUE;
 }
+
+#endif
 
 int
 python_module_exec (const char *title, const char *module, int argc, char **argv)
