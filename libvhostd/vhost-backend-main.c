@@ -559,6 +559,18 @@ join_bus (BackendMain *self, GError **error)
   return vhost_service_add (service, self->daemon, error) ? g_steal_pointer (&service) : NULL;
 }
 
+/* Whoever asked for the end over the bus gets an answer before the program goes. */
+static void
+leave_bus (VhostService *service)
+{
+  g_autoptr (GDBusConnection) connection = NULL;
+  g_object_get (service, "connection", &connection, NULL);
+  /* The answer is due in this context already; a bound, should others never cease. */
+  for (guint i = 0; i < 100 && g_main_context_iteration (NULL, FALSE); i++)
+    ;
+  g_dbus_connection_flush_sync (connection, NULL, NULL);
+}
+
 /* Everything is checked: serve until told to stop. Returns the exit code. */
 static int
 serve (BackendMain *self)
@@ -600,6 +612,8 @@ serve (BackendMain *self)
     }
   notify_manager ("READY=1");
   vhost_daemon_run (self->daemon, NULL);
+  if (service != NULL)
+    leave_bus (service);
   /* With --on-disconnect=exit the daemon may be gone before the command is. */
   while (self->child != NULL)
     g_main_context_iteration (NULL, TRUE);

@@ -274,8 +274,9 @@ static _Atomic (gboolean) sealed_can_fail;
 void
 vhost_memory_watch_sealed (void)
 {
-  /* Partner: the load in vhost_memory_is_poisoned (). It is never taken back. */
-  atomic_store_explicit (&sealed_can_fail, TRUE, memory_order_release);
+  /* relaxed: the memory that can fail is handed to the worker after this, through its mailbox,
+   * which orders both. Partner: the load in vhost_memory_is_poisoned (). It is never taken back. */
+  atomic_store_explicit (&sealed_can_fail, TRUE, memory_order_relaxed);
 }
 
 gboolean

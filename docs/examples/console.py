@@ -21,7 +21,7 @@ class Console(Vhost.Backend):
             tty.setraw(self.other)
             os.set_blocking(self.terminal, False)
             self.path = os.ttyname(self.other)
-            print(f"terminal: {self.path}", flush=True)
+            print(f"# terminal: {self.path}", flush=True)
             self.watch = GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, self.terminal, GLib.IOCondition.IN, self.typed)
 
     def do_stop(self):
