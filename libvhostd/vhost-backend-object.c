@@ -256,7 +256,8 @@ finish (VhostBackend *self, GAsyncResult *result, GError **error)
  *
  * Thread: control.
  *
- * Returns: whether the object can be found now
+ * Returns: whether the object can be found now, or failure with a %VHOST_ERROR: of the connection,
+ * or what the other end refused
  *
  * Since: 0.1
  */
@@ -311,7 +312,8 @@ vhost_backend_shared_object_remove_async (VhostBackend *self, const char *uuid,
  *
  * Thread: control.
  *
- * Returns: whether the front-end has removed the object
+ * Returns: whether the front-end has removed the object, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */

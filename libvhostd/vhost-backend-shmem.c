@@ -279,7 +279,8 @@ finish (VhostBackend *self, GAsyncResult *result, GError **error)
  *
  * Thread: control.
  *
- * Returns: whether the guest has the mapping
+ * Returns: whether the guest has the mapping, or failure with a %VHOST_ERROR: of the connection,
+ * or what the other end refused
  *
  * Since: 0.1
  */
@@ -353,7 +354,8 @@ vhost_backend_unmap_shmem_async (VhostBackend *self, guint id, guint64 offset, g
  *
  * Thread: control.
  *
- * Returns: whether the mapping is gone
+ * Returns: whether the mapping is gone, or failure with a %VHOST_ERROR: of the connection, or what
+ * the other end refused
  *
  * Since: 0.1
  */
@@ -447,7 +449,8 @@ vhost_backend_set_host_notifier_async (VhostBackend *self, guint queue, int fd, 
  *
  * Thread: control.
  *
- * Returns: whether the front-end has set or removed the notifier
+ * Returns: whether the front-end has set or removed the notifier, or failure with a %VHOST_ERROR:
+ * of the connection, or what the other end refused
  *
  * Since: 0.1
  */

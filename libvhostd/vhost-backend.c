@@ -46,6 +46,21 @@ enum
 static GParamSpec *properties[N_PROPS];
 static guint signals[N_SIGNALS];
 
+/**
+ * VhostBackend:
+ *
+ * A device: what a program derives from to serve one.
+ *
+ * The class says what kind of device it is ([method@BackendClass.set_device]) and what it does with
+ * requests: `process_chain`, or `process_queue` for batches. Its properties are its options, on the
+ * command line, in device files and over D-Bus. A [class@Daemon] serves it to front-ends, or
+ * [func@Backend.main] as a whole program.
+ *
+ * Which virtual function runs on which thread stands in the class structure: all that deals with
+ * requests on the queue's worker, everything else on the control thread, the daemon's.
+ *
+ * Since: 0.1
+ */
 G_DEFINE_ABSTRACT_TYPE_WITH_PRIVATE (VhostBackend, vhost_backend, G_TYPE_OBJECT)
 
 /* A back-end whose device is whatever its user makes of the daemon's signals. */

@@ -15,6 +15,10 @@ G_DECLARE_DERIVABLE_TYPE (VhostBackend, vhost_backend, VHOST, BACKEND, GObject)
  * @VHOST_CONFIG_WRITABLE: the driver writes; only writable fields may change
  * @VHOST_CONFIG_MIGRATION: the front-end restores the space of a migrated device; every field may
  * change
+ *
+ * Why the configuration space is written.
+ *
+ * Since: 0.1
  */
 typedef enum
 {

@@ -44,6 +44,17 @@ static GParamSpec *props[N_PROPS];
 
 guint vhost_daemon_signals[VHOST_DAEMON_N_SIGNALS];
 
+/**
+ * VhostDaemon:
+ *
+ * Serves a device on a socket, to one front-end after another.
+ *
+ * It listens, or connects as a client, or takes over a descriptor. All its work happens in the main
+ * context in which it was started; requests are served by the back-end's workers. It lives as long
+ * as it is started, whoever holds it.
+ *
+ * Since: 0.1
+ */
 G_DEFINE_TYPE_WITH_PRIVATE (VhostDaemon, vhost_daemon, G_TYPE_OBJECT)
 
 VhostDaemonPrivate *

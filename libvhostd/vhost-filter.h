@@ -49,6 +49,10 @@ guint vhost_filter_get_n_held (VhostFilter *self, VhostQueue *queue);
  * VhostFilterDelayAt:
  * @VHOST_FILTER_DELAY_AT_START: the back-end gets the request late
  * @VHOST_FILTER_DELAY_AT_END: the driver gets the answer late
+ *
+ * Where a delay lies: before the back-end has the request, or behind.
+ *
+ * Since: 0.1
  */
 typedef enum
 {

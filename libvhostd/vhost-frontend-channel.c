@@ -354,7 +354,8 @@ vhost_frontend_get_u64 (VhostFrontend *self, guint32 request, guint64 *value, GE
  *
  * Thread: control. Specification: "Message Specification".
  *
- * Returns: %TRUE when the socket took it
+ * Returns: %TRUE when the socket took it, or failure with a %VHOST_ERROR: of the connection, or
+ * what the other end refused
  *
  * Since: 0.1
  */
@@ -383,7 +384,8 @@ vhost_frontend_send (VhostFrontend *self, guint request, guint flags, gconstpoin
  *
  * Thread: control.
  *
- * Returns: %TRUE when the socket took all of them
+ * Returns: %TRUE when the socket took all of them, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */

@@ -173,7 +173,8 @@ vhost_frontend_get_config (VhostFrontend *self, guint offset, guint size, GError
  *
  * Thread: control. Specification: SET_CONFIG.
  *
- * Returns: %TRUE on success, as far as REPLY_ACK tells
+ * Returns: %TRUE on success, as far as REPLY_ACK tells, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */

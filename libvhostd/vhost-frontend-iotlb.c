@@ -177,7 +177,8 @@ vhost_frontend_iotlb_map (VhostFrontend *self, guint64 iova, guint64 size, guint
  *
  * Thread: control. Specification: IOTLB_MSG.
  *
- * Returns: %TRUE when the back-end has let go of the range
+ * Returns: %TRUE when the back-end has let go of the range, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */
@@ -210,7 +211,8 @@ vhost_frontend_iotlb_unmap (VhostFrontend *self, guint64 iova, guint64 size, GEr
  *
  * Thread: control. Specification: IOTLB_MSG.
  *
- * Returns: %TRUE when the back-end has let go of the range
+ * Returns: %TRUE when the back-end has let go of the range, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */

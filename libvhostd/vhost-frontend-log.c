@@ -202,7 +202,8 @@ vhost_frontend_start_log (VhostFrontend *self, GError **error)
  *
  * Thread: control. Specification: "Migration".
  *
- * Returns: %TRUE on success, also when there is no log
+ * Returns: %TRUE on success, also when there is no log, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */

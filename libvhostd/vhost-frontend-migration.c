@@ -186,7 +186,8 @@ vhost_frontend_save_state (VhostFrontend *self, gsize max_size, GError **error)
  *
  * Thread: control. Specification: "Migrating back-end state".
  *
- * Returns: %TRUE when the back-end took it
+ * Returns: %TRUE when the back-end took it, or failure with a %VHOST_ERROR: of the connection, or
+ * what the other end refused
  *
  * Since: 0.1
  */
@@ -305,7 +306,8 @@ vhost_frontend_postcopy_advise (VhostFrontend *self, GError **error)
  *
  * Thread: control. Specification: POSTCOPY_LISTEN.
  *
- * Returns: %TRUE on success
+ * Returns: %TRUE on success, or failure with a %VHOST_ERROR: of the connection, or what the other
+ * end refused
  *
  * Since: 0.1
  */
@@ -332,7 +334,8 @@ vhost_frontend_postcopy_listen (VhostFrontend *self, GError **error)
  *
  * Thread: control. Specification: POSTCOPY_END.
  *
- * Returns: %TRUE on success
+ * Returns: %TRUE on success, or failure with a %VHOST_ERROR: of the connection, or what the other
+ * end refused
  *
  * Since: 0.1
  */

@@ -24,7 +24,8 @@
  *
  * Thread: control. Specification: SEND_RARP.
  *
- * Returns: %TRUE on success, as far as REPLY_ACK tells
+ * Returns: %TRUE on success, as far as REPLY_ACK tells, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */
@@ -53,7 +54,8 @@ vhost_frontend_send_rarp (VhostFrontend *self, const guint8 mac[6], GError **err
  *
  * Thread: control. Specification: NET_SET_MTU.
  *
- * Returns: %TRUE on success, as far as REPLY_ACK tells
+ * Returns: %TRUE on success, as far as REPLY_ACK tells, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */
@@ -118,7 +120,8 @@ vhost_frontend_get_shared_object (VhostFrontend *self, const guint8 uuid[16], GE
  *
  * Thread: control. Specification: GET_SHMEM_CONFIG.
  *
- * Returns: %TRUE on success
+ * Returns: %TRUE on success, or failure with a %VHOST_ERROR: of the connection, or what the other
+ * end refused
  *
  * Since: 0.1
  */
@@ -161,7 +164,8 @@ vhost_frontend_get_shmem_config (VhostFrontend *self, guint64 sizes[256], guint 
  *
  * Thread: control. Specification: GPU_SET_SOCKET.
  *
- * Returns: %TRUE on success, as far as REPLY_ACK tells
+ * Returns: %TRUE on success, as far as REPLY_ACK tells, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */
@@ -183,7 +187,8 @@ vhost_frontend_set_gpu_socket (VhostFrontend *self, int fd, GError **error)
  *
  * Thread: control. Specification: CREATE_CRYPTO_SESSION.
  *
- * Returns: (transfer full): the answer as it came, with the session's number in it, or %NULL
+ * Returns: (transfer full): the answer as it came, with the session's number in it, or %NULL, or
+ * failure with a %VHOST_ERROR: of the connection, or what the other end refused
  *
  * Since: 0.1
  */
@@ -215,7 +220,8 @@ vhost_frontend_create_crypto_session (VhostFrontend *self, GBytes *session, GErr
  *
  * Thread: control. Specification: CLOSE_CRYPTO_SESSION.
  *
- * Returns: %TRUE on success, as far as REPLY_ACK tells
+ * Returns: %TRUE on success, as far as REPLY_ACK tells, or failure with a %VHOST_ERROR: of the
+ * connection, or what the other end refused
  *
  * Since: 0.1
  */

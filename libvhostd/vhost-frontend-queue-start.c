@@ -246,7 +246,8 @@ is_base (VhostFrontendQueue *queue, guint32 base)
  *
  * Thread: control. Specification: GET_VRING_BASE.
  *
- * Returns: %TRUE on success
+ * Returns: %TRUE on success, or failure with a %VHOST_ERROR: of the connection, or what the other
+ * end refused
  *
  * Since: 0.1
  */

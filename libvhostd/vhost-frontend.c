@@ -603,7 +603,8 @@ negotiate_protocol (VhostFrontend *self, guint64 wanted, GError **error)
  *
  * Thread: control. Specification: "Communication", "Protocol features".
  *
- * Returns: %TRUE on success
+ * Returns: %TRUE on success, or failure with a %VHOST_ERROR: of the connection, or what the other
+ * end refused
  *
  * Since: 0.1
  */

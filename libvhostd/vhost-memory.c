@@ -19,6 +19,15 @@
 #include "vhost-error.h"
 #include "vhost-fd-private.h"
 
+/**
+ * VhostMemory:
+ *
+ * The guest's memory as a front-end shares it: regions, immutable. A change makes another map.
+ *
+ * What it maps stays mapped as long as somebody holds a reference.
+ *
+ * Since: 0.1
+ */
 G_DEFINE_BOXED_TYPE (VhostMemory, vhost_memory, vhost_memory_ref, vhost_memory_unref)
 
 static int

@@ -10,26 +10,54 @@ G_BEGIN_DECLS
 VHOST_AVAILABLE_IN_0_1
 G_DECLARE_FINAL_TYPE (VhostQueue, vhost_queue, VHOST, QUEUE, GObject)
 
+/**
+ * VhostQueueState:
+ * @VHOST_QUEUE_STATE_STOPPED: not started
+ * @VHOST_QUEUE_STATE_STARTED: started, but disabled
+ * @VHOST_QUEUE_STATE_ENABLED: started and enabled: requests are taken
+ * @VHOST_QUEUE_STATE_DRAINING: stopping: waits for requests in flight
+ * @VHOST_QUEUE_STATE_BROKEN: the driver broke a rule of the ring; until it is set up again
+ *
+ * What a ring is doing. Specification: "Ring states".
+ *
+ * Since: 0.1
+ */
 typedef enum
 {
   VHOST_QUEUE_STATE_STOPPED,
-  VHOST_QUEUE_STATE_STARTED,  /* started, but disabled */
-  VHOST_QUEUE_STATE_ENABLED,  /* started and enabled: requests are taken */
-  VHOST_QUEUE_STATE_DRAINING, /* stopping: waits for requests in flight */
-  VHOST_QUEUE_STATE_BROKEN,   /* the driver broke a rule of the ring; until it is set up again */
+  VHOST_QUEUE_STATE_STARTED,
+  VHOST_QUEUE_STATE_ENABLED,
+  VHOST_QUEUE_STATE_DRAINING,
+  VHOST_QUEUE_STATE_BROKEN,
 } VhostQueueState;
 
+/**
+ * VhostQueueCounters:
+ * @kicks: wake-ups by the front-end
+ * @calls: notifications sent
+ * @calls_suppressed: completions for which the driver wanted none
+ * @requests: chains taken
+ * @completed: chains given back
+ * @passes: batches served
+ * @polls_hit: batches found by polling, without a kick
+ * @bytes_in: sizes of readable parts taken
+ * @bytes_out: written lengths given back
+ *
+ * What a queue has done. They only grow.
+ *
+ * Since: 0.1
+ */
 typedef struct
 {
-  guint64 kicks;            /* wake-ups by the front-end */
-  guint64 calls;            /* notifications sent */
-  guint64 calls_suppressed; /* completions for which the driver wanted none */
-  guint64 requests;         /* chains taken */
-  guint64 completed;        /* chains given back */
-  guint64 passes;           /* batches served */
-  guint64 polls_hit;        /* batches found by polling, without a kick */
-  guint64 bytes_in;         /* sizes of readable parts taken */
-  guint64 bytes_out;        /* written lengths given back */
+  guint64 kicks;
+  guint64 calls;
+  guint64 calls_suppressed;
+  guint64 requests;
+  guint64 completed;
+  guint64 passes;
+  guint64 polls_hit;
+  guint64 bytes_in;
+  guint64 bytes_out;
 } VhostQueueCounters;
 
 VHOST_AVAILABLE_IN_0_1

@@ -34,6 +34,17 @@ enum
 static GParamSpec *props[N_PROPS];
 static guint authorize_signal;
 
+/**
+ * VhostService:
+ *
+ * Puts a program's daemons on a bus, to be looked at and controlled.
+ *
+ * Each is an object with the interface `io.github.libvhostd1.Device` below an
+ * `org.freedesktop.DBus.ObjectManager` at `/io/github/libvhostd1`. [signal@Service::authorize]
+ * decides who may do what.
+ *
+ * Since: 0.1
+ */
 G_DEFINE_FINAL_TYPE (VhostService, vhost_service, G_TYPE_OBJECT)
 
 /* ---- Who may do what ---- */

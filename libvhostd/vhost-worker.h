@@ -10,6 +10,16 @@ G_BEGIN_DECLS
 VHOST_AVAILABLE_IN_0_1
 G_DECLARE_FINAL_TYPE (VhostWorker, vhost_worker, VHOST, WORKER, GObject)
 
+/**
+ * VhostWaiterKind:
+ * @VHOST_WAITER_AUTO: io_uring where it works, epoll otherwise
+ * @VHOST_WAITER_EPOLL: epoll, and threads for I/O
+ * @VHOST_WAITER_URING: io_uring for both
+ *
+ * How a worker waits for kicks and does I/O.
+ *
+ * Since: 0.1
+ */
 typedef enum
 {
   VHOST_WAITER_AUTO,
