@@ -72,7 +72,8 @@ vhost_chain_get_segments (VhostChain *self, struct iovec *segments, guint n_segm
 
   *n_readable = self->n_readable - self->first;
   n = *n_readable + self->n_writable;
-  memcpy (segments, self->segments + self->first, MIN (n, n_segments) * sizeof *segments);
+  if (n_segments > 0) /* else there may be no array at all */
+    memcpy (segments, self->segments + self->first, MIN (n, n_segments) * sizeof *segments);
   return n;
 }
 

@@ -854,7 +854,7 @@ random_value (guint depth)
     case 3:
       return g_variant_new_uint32 ((guint32) g_test_rand_int ());
     case 4:
-      return g_variant_new_int64 ((gint64) g_test_rand_int () << 31);
+      return g_variant_new_int64 ((gint64) g_test_rand_int () * G_MAXINT32);
     case 5:
       return g_variant_new_uint64 (g_test_rand_bit () ? G_MAXUINT64 : 0);
     case 6:
