@@ -69,6 +69,22 @@ def compiles():
     compiled()
 
 
+@tap.test("what other programs look for is where they look")
+def places():
+    share, built = "share", vm.BUILD / "libvhostd"
+    wanted = [f"{share}/dbus-1/interfaces/io.github.libvhostd1.xml", f"{share}/dbus-1/system.d/io.github.libvhostd1.conf",
+              f"{share}/bash-completion/completions/vhostctl", f"{share}/bash-completion/completions/vhostd",
+              f"{share}/qemu/vhost-user/60-vhostd-block.json", f"{share}/man/man1/vhostctl.1", f"{share}/man/man5/vhostd.conf.5"]
+    if (built / "Vhost-1.gir").exists():
+        wanted += [f"{share}/gir-1.0/Vhost-1.gir", "girepository-1.0/Vhost-1.typelib", "gi/overrides/Vhost.py",
+                   "libvhostd/pytest.py"]
+    if (built / "libvhostd-1.vapi").exists():
+        wanted += [f"{share}/vala/vapi/libvhostd-1.vapi", f"{share}/vala/vapi/libvhostd-1.deps"]
+    files = [str(path) for path in _place["root"].rglob("*")]
+    missing = [place for place in wanted if not any(path.endswith("/" + place) for path in files)]
+    tap.equal(missing, [], "what was not installed")
+
+
 @tap.test("the example device says its type when asked for its capabilities")
 def capabilities():
     said = json.loads(run([compiled(), "--print-capabilities"], env=_place["env"]))
