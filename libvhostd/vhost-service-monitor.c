@@ -195,7 +195,7 @@ vhost_service_monitors_open (VhostServiceMonitors *self, const char *caller, gui
   g_source_set_callback (monitor->hangup, G_SOURCE_FUNC (on_hangup), monitor, NULL);
   g_source_attach (monitor->hangup, g_main_context_get_thread_default ());
   g_ptr_array_add (self->list, monitor);
-  first = g_variant_ref_sink (vhost_service_device_describe (self->device));
+  first = vhost_service_device_describe (self->device);
   tell (monitor, "device", first);
   return fds[1];
 }

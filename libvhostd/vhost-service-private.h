@@ -32,7 +32,7 @@ void vhost_service_device_unref (VhostServiceDevice *self);
 void vhost_service_device_withdraw (VhostServiceDevice *self);
 VhostDaemon *vhost_service_device_get_daemon (VhostServiceDevice *self);
 VhostDbusDevice *vhost_service_device_get_skeleton (VhostServiceDevice *self);
-/* The properties as they are now: (a{sv}). (transfer floating) */
+/* The properties as they are now: (a{sv}). (transfer full) */
 GVariant *vhost_service_device_describe (VhostServiceDevice *self);
 /* GetStatistics' answer without the time: a(ua{st}). (transfer floating) */
 GVariant *vhost_service_device_get_statistics (VhostServiceDevice *self);

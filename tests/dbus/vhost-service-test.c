@@ -797,11 +797,17 @@ another_user_may_not (void)
     }
   LIVE_WAIT_FOR (g_file_test (bus_path, G_FILE_TEST_EXISTS));
   chmod (bus_path, 0777);
-  f.own = g_dbus_connection_new_for_address_sync (
-      address,
-      G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT
-          | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
-      NULL, NULL, &error);
+  /* The socket is there before the daemon listens. */
+  for (guint i = 0; f.own == NULL && i < 1000; i++)
+    {
+      g_clear_error (&error);
+      g_usleep (i > 0 ? 5000 : 0);
+      f.own = g_dbus_connection_new_for_address_sync (
+          address,
+          G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT
+              | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
+          NULL, NULL, &error);
+    }
   g_assert_no_error (error);
   f.device = live_device_new (make_backend (&f), NULL, NULL);
   live_device_call (f.device, start_service, &f);
