@@ -12,6 +12,7 @@
 #include "vhost-waiter-private.h"
 
 #include "vhost-error.h"
+#include "vhost-fd-private.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,6 +27,9 @@ typedef struct
 {
   VhostWaiter parent;
   int epoll_fd;
+  int glib_fd; /* a set within the set: GLib's descriptors close behind our back, and what then
+                  takes over the number of one may be a kick, which must not be removed in its place
+                */
   VhostWaiterGlib glib;
 } EpollWaiter;
 
@@ -95,6 +99,7 @@ vhost_waiter_glib_set (VhostWaiterGlib *self, int epoll_fd, GPollFD *fds, guint 
 static VhostWaiter *
 epoll_waiter_new (GError **error)
 {
+  struct epoll_event event = { .events = EPOLLIN, .data.u64 = GLIB_TAG };
   EpollWaiter *self;
   int fd = epoll_create1 (EPOLL_CLOEXEC);
 
@@ -107,6 +112,16 @@ epoll_waiter_new (GError **error)
   self = g_new0 (EpollWaiter, 1);
   self->parent.ops = &vhost_waiter_epoll_ops;
   self->epoll_fd = fd;
+  self->glib_fd = epoll_create1 (EPOLL_CLOEXEC);
+  if (self->glib_fd < 0 || epoll_ctl (fd, EPOLL_CTL_ADD, self->glib_fd, &event) != 0)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED, "cannot create an epoll set: %s",
+                   g_strerror (errno));
+      vhost_fd_clear (&self->glib_fd);
+      vhost_fd_clear (&self->epoll_fd);
+      g_free (self);
+      return NULL;
+    }
   return &self->parent;
 }
 
@@ -115,6 +130,7 @@ epoll_waiter_free (VhostWaiter *waiter)
 {
   EpollWaiter *self = (EpollWaiter *) waiter;
 
+  close (self->glib_fd);
   close (self->epoll_fd);
   vhost_waiter_glib_clear (&self->glib);
   g_free (self);
@@ -148,7 +164,7 @@ epoll_waiter_set_glib_fds (VhostWaiter *waiter, GPollFD *fds, guint n)
 {
   EpollWaiter *self = (EpollWaiter *) waiter;
 
-  vhost_waiter_glib_set (&self->glib, self->epoll_fd, fds, n);
+  vhost_waiter_glib_set (&self->glib, self->glib_fd, fds, n);
   return TRUE;
 }
 

@@ -85,6 +85,35 @@ each_write_to_an_eventfd_is_seen_without_reading_it (Fixture *f, gconstpointer d
 }
 
 static void
+a_kick_that_takes_over_a_number_of_glibs_stays (Fixture *f, gconstpointer data)
+{
+  GPollFD fds[2] = { { new_eventfd (), G_IO_IN, 0 }, { new_eventfd (), G_IO_IN, 0 } };
+  guint kicked[VHOST_WAITER_MAX_KICKS];
+  gboolean glib;
+  int fd = new_eventfd ();
+
+  if (f->waiter == NULL)
+    return;
+  f->ops->set_glib_fds (f->waiter, fds, 2);
+  /* GLib's second one is closed, and its number is a kick's before the waiter hears of the first.
+   */
+  g_assert_cmpint (dup2 (fd, fds[1].fd), ==, fds[1].fd);
+  close (fd);
+  g_assert_true (f->ops->add (f->waiter, fds[1].fd, TRUE, 5, NULL));
+  f->ops->set_glib_fds (f->waiter, fds, 1);
+  poke (fds[1].fd);
+  g_assert_cmpuint (wait_some (f, kicked, &glib), ==, 1);
+  g_assert_cmpuint (kicked[0], ==, 5);
+  poke (fds[0].fd);
+  g_assert_cmpuint (wait_some (f, kicked, &glib), ==, 0);
+  g_assert_true (glib);
+  f->ops->remove (f->waiter, fds[1].fd, 5);
+  f->ops->set_glib_fds (f->waiter, NULL, 0);
+  close (fds[0].fd);
+  close (fds[1].fd);
+}
+
+static void
 a_pipe_is_seen_until_it_is_read (Fixture *f, gconstpointer data)
 {
   guint kicked[VHOST_WAITER_MAX_KICKS];
@@ -303,6 +332,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   ADD (each_write_to_an_eventfd_is_seen_without_reading_it);
+  ADD (a_kick_that_takes_over_a_number_of_glibs_stays);
   ADD (a_pipe_is_seen_until_it_is_read);
   ADD (a_removed_descriptor_is_silent_and_its_id_can_be_used_again);
   ADD (glib_descriptors_are_level_triggered);
