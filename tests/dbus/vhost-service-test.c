@@ -324,11 +324,6 @@ properties_follow_the_front_end (Fixture *f)
 
 /* ---- Signals ---- */
 
-typedef struct
-{
-  GString *seen;
-} Listener;
-
 static void
 on_signal (GDBusConnection *connection, const char *sender, const char *path, const char *interface,
            const char *name, GVariant *arguments, gpointer data)
