@@ -5,6 +5,8 @@
  * sessions. */
 #pragma once
 
+#include <sys/uio.h>
+
 #include "vhost-memory-private.h"
 
 #define VHOST_DIRTY_LOG_PAGE 4096u
@@ -28,20 +30,34 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostDirtyLog, vhost_dirty_log_unref)
 void vhost_dirty_log_merge (VhostDirtyLog *self, VhostDirtyLog *from);
 /* Whether the last byte lies inside the log (L8). Always TRUE for a pending one. */
 gboolean vhost_dirty_log_covers (VhostDirtyLog *self, guint64 guest_address, guint64 length);
+/* Eight pages, as the log has them: bits of a byte. */
+typedef struct
+{
+  guint64 byte;
+  guint8 pages; /* 0: none */
+} VhostDirtyMark;
+
 /* Pages that one thread has written, to be marked together later: looking at a page's bit costs a
- * full fence, and one is enough for all of them. */
+ * full fence, and one is enough for all of them. Each byte has its place by its lowest bits, since
+ * ring and headers are nearly always where they were a moment ago, which costs one comparison; what
+ * another byte drives out of its place is set aside. Empty when all is zero. */
 #define VHOST_DIRTY_BATCH_SIZE 32
 typedef struct
 {
-  guint n;
-  struct
-  {
-    guint64 first, last;
-  } ranges[VHOST_DIRTY_BATCH_SIZE];
+  guint32 used; /* bit i: marks[i] has pages */
+  guint n_aside;
+  VhostDirtyMark marks[VHOST_DIRTY_BATCH_SIZE];
+  VhostDirtyMark aside[VHOST_DIRTY_BATCH_SIZE];
 } VhostDirtyBatch;
 
+void vhost_dirty_log_commit_batch (VhostDirtyLog *self, VhostDirtyBatch *batch);
 /* Marks what was collected and empties @batch. */
-void vhost_dirty_log_commit (VhostDirtyLog *self, VhostDirtyBatch *batch);
+static inline void
+vhost_dirty_log_commit (VhostDirtyLog *self, VhostDirtyBatch *batch)
+{
+  if (batch->used != 0)
+    vhost_dirty_log_commit_batch (self, batch);
+}
 /* The pages of @length bytes, atomically; pages past the end of the log are dropped (L7). The
  * bytes must have been written before, and must not be published yet (L9). */
 void vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 length);
@@ -50,6 +66,26 @@ void vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 l
  * there, for vhost_dirty_log_commit (). */
 void vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
                                 const void *host, guint64 length);
+/* The same for each of @n segments. */
+void vhost_dirty_log_mark_segments (VhostDirtyLog *self, VhostDirtyBatch *batch,
+                                    VhostMemory *memory, const struct iovec *segments, guint n);
+/* The usual case of a mark in a batch: one page, near where one was before. FALSE: nothing was
+ * done.
+ */
+static inline gboolean
+vhost_dirty_batch_add (VhostDirtyBatch *self, guint64 guest_address, guint64 length)
+{
+  guint64 byte = guest_address / VHOST_DIRTY_LOG_PAGE / 8;
+  guint i = byte % VHOST_DIRTY_BATCH_SIZE;
+
+  /* No bytes are no page: less one they are very many. */
+  if (G_UNLIKELY (length - 1 >= VHOST_DIRTY_LOG_PAGE - guest_address % VHOST_DIRTY_LOG_PAGE
+                  || self->marks[i].byte != byte))
+    return FALSE;
+  self->marks[i].pages |= (guint8) (1u << (guest_address / VHOST_DIRTY_LOG_PAGE % 8));
+  self->used |= 1u << i;
+  return TRUE;
+}
 /* The same for @length bytes at @address as @memory's slots have it: guest addresses as they are,
  * IOVAs of a view by way of their memory (L12). What has no translation is ignored. */
 void vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,

@@ -229,12 +229,24 @@ set_all (guint8 *at, guint8 *end)
     }
 }
 
-/* L3: page p is bit p % 8 of byte p / 8. */
+/* L3: page p is bit p % 8 of byte p / 8. Of the byte of @page: it and those behind it. */
+static inline guint8
+pages_from (guint64 page)
+{
+  return (guint8) (0xffu << (page % 8));
+}
+
+/* It and those before it. */
+static inline guint8
+pages_to (guint64 page)
+{
+  return (guint8) (0xffu >> (7 - page % 8));
+}
+
 static void
 set_pages (VhostDirtyLog *self, guint64 first, guint64 last)
 {
   guint8 *begin, *end;
-  guint8 begin_mask, end_mask;
 
   if (G_UNLIKELY (self->bits == NULL))
     {
@@ -252,57 +264,101 @@ set_pages (VhostDirtyLog *self, guint64 first, guint64 last)
 
   begin = self->bits + first / 8;
   end = self->bits + last / 8;
-  begin_mask = (guint8) (0xffu << (first % 8));
-  end_mask = (guint8) (0xffu >> (7 - last % 8));
   if (G_LIKELY (begin == end))
     {
-      set_byte (begin, begin_mask & end_mask);
+      set_byte (begin, pages_from (first) & pages_to (last));
       return;
     }
-  set_byte (begin, begin_mask);
+  set_byte (begin, pages_from (first));
   set_all (begin + 1, end);
-  set_byte (end, end_mask);
+  set_byte (end, pages_to (last));
+}
+
+/* Of a log that is pending: the same pages. */
+static void
+set_pending (VhostDirtyLog *self, guint64 byte, guint mask)
+{
+  for (guint bit = 0; bit < 8; bit++)
+    if ((mask & (1u << bit)) != 0)
+      set_pages (self, byte * 8 + bit, byte * 8 + bit);
+}
+
+static inline void
+set_mark (VhostDirtyLog *self, VhostDirtyMark mark)
+{
+  if (G_UNLIKELY (self->bits == NULL))
+    set_pending (self, mark.byte, mark.pages);
+  else if (G_LIKELY (mark.byte < self->size))
+    set_byte (self->bits + mark.byte, mark.pages);
 }
 
 void
-vhost_dirty_log_commit (VhostDirtyLog *self, VhostDirtyBatch *batch)
+vhost_dirty_log_commit_batch (VhostDirtyLog *self, VhostDirtyBatch *batch)
 {
-  if (batch->n == 0)
-    return;
   /* See above: what was written is visible before we look whether the bits are set (L9). */
   atomic_thread_fence (memory_order_seq_cst);
-  for (guint i = 0; i < batch->n; i++)
-    set_pages (self, batch->ranges[i].first, batch->ranges[i].last);
-  batch->n = 0;
+  for (guint32 used = batch->used; used != 0; used &= used - 1)
+    {
+      VhostDirtyMark *mark = &batch->marks[__builtin_ctz (used)];
+
+      set_mark (self, *mark);
+      mark->pages = 0;
+    }
+  for (guint i = 0; i < batch->n_aside; i++)
+    set_mark (self, batch->aside[i]);
+  batch->used = 0;
+  batch->n_aside = 0;
+}
+
+static inline void
+collect (VhostDirtyLog *self, VhostDirtyBatch *batch, guint64 byte, guint8 pages)
+{
+  guint i = byte % VHOST_DIRTY_BATCH_SIZE;
+  VhostDirtyMark *mark = &batch->marks[i];
+
+  if (mark->byte != byte)
+    {
+      if (mark->pages != 0 && batch->n_aside == VHOST_DIRTY_BATCH_SIZE)
+        vhost_dirty_log_commit_batch (self, batch);
+      if (mark->pages != 0)
+        batch->aside[batch->n_aside++] = *mark;
+      *mark = (VhostDirtyMark){ byte, 0 };
+    }
+  mark->pages |= pages;
+  batch->used |= 1u << i;
 }
 
 /* At once, or with others later. */
-static void
+static inline void
 mark_pages (VhostDirtyLog *self, VhostDirtyBatch *batch, guint64 first, guint64 last)
 {
-  if (batch == NULL)
+  guint64 begin = first / 8, end = last / 8;
+
+  if (G_UNLIKELY (batch == NULL || end - begin > VHOST_DIRTY_BATCH_SIZE / 4))
     {
       /* See above: what was written is visible before we look whether the bit is set (L9). */
       atomic_thread_fence (memory_order_seq_cst);
       set_pages (self, first, last);
       return;
     }
-  /* Ring and headers are nearly always where they were a moment ago. */
-  for (guint i = batch->n; i > 0 && i + 4 > batch->n; i--)
-    if (batch->ranges[i - 1].first == first && batch->ranges[i - 1].last == last)
+  if (G_LIKELY (begin == end))
+    {
+      collect (self, batch, begin, pages_from (first) & pages_to (last));
       return;
-  if (batch->n == VHOST_DIRTY_BATCH_SIZE)
-    vhost_dirty_log_commit (self, batch);
-  batch->ranges[batch->n].first = first;
-  batch->ranges[batch->n].last = last;
-  batch->n++;
+    }
+  collect (self, batch, begin, pages_from (first));
+  while (++begin < end)
+    collect (self, batch, begin, 0xff);
+  collect (self, batch, end, pages_to (last));
 }
 
-static void
+static inline void
 mark (VhostDirtyLog *self, VhostDirtyBatch *batch, guint64 guest_address, guint64 length)
 {
   guint64 last;
 
+  if (G_LIKELY (batch != NULL && vhost_dirty_batch_add (batch, guest_address, length)))
+    return;
   if (length == 0)
     return;
   last = length - 1 > G_MAXUINT64 - guest_address ? G_MAXUINT64 : guest_address + (length - 1);
@@ -315,26 +371,44 @@ vhost_dirty_log_mark (VhostDirtyLog *self, guint64 guest_address, guint64 length
   mark (self, NULL, guest_address, length);
 }
 
-void
-vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
-                           const void *host, guint64 length)
+/* @mapping: where the last one was, nearly always the right one; may be NULL. */
+static inline const VhostMemoryMapping *
+mark_host (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
+           const VhostMemoryMapping *mapping, const guint8 *at, guint64 length)
 {
-  const guint8 *at = host;
-
   /* Regions may follow each other in this process: nearly always this is one step. */
   while (length > 0)
     {
-      const VhostMemoryMapping *mapping = vhost_memory_find_host (memory, at);
       guint64 offset, here;
 
+      if (mapping == NULL || (guintptr) at - (guintptr) mapping->host >= mapping->info.size)
+        mapping = vhost_memory_find_host (memory, at);
       if (mapping == NULL)
-        return;
+        return NULL;
       offset = (guint64) (at - mapping->host);
       here = MIN (length, mapping->info.size - offset);
       mark (self, batch, mapping->info.guest_address + offset, here);
       at += here;
       length -= here;
     }
+  return mapping;
+}
+
+void
+vhost_dirty_log_mark_host (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
+                           const void *host, guint64 length)
+{
+  (void) mark_host (self, batch, memory, NULL, host, length);
+}
+
+void
+vhost_dirty_log_mark_segments (VhostDirtyLog *self, VhostDirtyBatch *batch, VhostMemory *memory,
+                               const struct iovec *segments, guint n)
+{
+  const VhostMemoryMapping *mapping = NULL;
+
+  for (guint i = 0; i < n; i++)
+    mapping = mark_host (self, batch, memory, mapping, segments[i].iov_base, segments[i].iov_len);
 }
 
 void

@@ -345,9 +345,8 @@ mark_written (VhostQueue *self, VhostChain *chain)
 
   if (chain->map == NULL)
     return; /* it was marked when it was held, and its memory may be gone */
-  for (guint i = 0; i < chain->n_writable + chain->n_status; i++)
-    vhost_dirty_log_mark_host (self->log, &self->log_batch, chain->map->memory,
-                               segments[i].iov_base, segments[i].iov_len);
+  vhost_dirty_log_mark_segments (self->log, &self->log_batch, chain->map->memory, segments,
+                                 chain->n_writable + chain->n_status);
   if (chain->status_length > 0)
     {
       const struct iovec *last = &segments[chain->n_writable - 1];

@@ -344,7 +344,7 @@ vhost_queue_start (VhostQueue *self, const VhostQueueSetup *setup, VhostMemory *
   self->ring.cache = &self->cache;
   self->ring.segments_left = &self->segments_left;
   self->ring.log_batch = &self->log_batch;
-  self->log_batch.n = 0;
+  self->log_batch = (VhostDirtyBatch){ 0 };
   self->cache = cache;
   g_free (self->free_chains);
   self->free_chains = g_new (VhostChain *, setup->size);

@@ -189,9 +189,13 @@ vhost_ring_wrote (VhostRing *ring, guint64 offset, guint64 length)
 static inline void
 vhost_ring_wrote_entry (VhostRing *ring, guint64 offset, guint64 length)
 {
-  if (G_UNLIKELY (ring->log != NULL) && ring->log_used)
-    vhost_dirty_log_mark_address (ring->log, ring->log_batch, ring->memory,
-                                  ring->log_address + offset, length);
+  if (G_LIKELY (ring->log == NULL) || !ring->log_used)
+    return;
+  if (ring->log_batch != NULL && !ring->memory->is_view
+      && vhost_dirty_batch_add (ring->log_batch, ring->log_address + offset, length))
+    return;
+  vhost_dirty_log_mark_address (ring->log, ring->log_batch, ring->memory,
+                                ring->log_address + offset, length);
 }
 
 /* Before a group becomes visible (L9). */

@@ -437,6 +437,91 @@ test_marks_by_places_in_this_process (void)
   logged_clear (&logged);
 }
 
+/* Collected and committed is the same as at once: near and far, one page and many, more than there
+ * is room for, past the log's end; for a log that is pending, too. */
+static void
+test_collects_what_marks_at_once_set (void)
+{
+  enum
+  {
+    BYTES = 4096
+  };
+  g_autoptr (GRand) random = g_rand_new_with_seed (5);
+  g_autoptr (VhostMemory) none = vhost_memory_new_empty ();
+  VhostDirtyBatch batch = { 0 }, pending_batch = { 0 };
+  Logged at_once, collected, remembered;
+
+  logged_init (&at_once, 2 * BYTES, BYTES, 0);
+  logged_init (&collected, 2 * BYTES, BYTES, 0);
+  logged_init (&remembered, 2 * BYTES, BYTES, 0);
+  for (guint round = 0; round < 2000; round++)
+    {
+      g_autoptr (VhostDirtyLog) pending = vhost_dirty_log_new_pending (NULL);
+      guint64 near = (guint64) g_rand_int_range (random, 0, BYTES * 8) * PAGE;
+      guint n = (guint) g_rand_int_range (random, 0, round % 4 == 0 ? 200 : 8);
+
+      memset (at_once.file, 0, 2 * BYTES);
+      memset (collected.file, 0, 2 * BYTES);
+      memset (remembered.file, 0, 2 * BYTES);
+      for (guint i = 0; i < n; i++)
+        {
+          guint kind = (guint) g_rand_int_range (random, 0, 4);
+          guint64 address = kind == 0 ? near + (guint64) g_rand_int_range (random, 0, 4096)
+                                      : (guint64) g_rand_int_range (random, 0, BYTES * 8 + 9) * PAGE
+                                            + (guint64) g_rand_int_range (random, 0, 4096);
+          guint64 length = kind < 3 ? (guint64) g_rand_int_range (random, 0, 4097)
+                                    : (guint64) g_rand_int_range (random, 0, 100) * PAGE;
+
+          vhost_dirty_log_mark (at_once.log, address, length);
+          vhost_dirty_log_mark_address (collected.log, &batch, none, address, length);
+          vhost_dirty_log_mark_address (pending, &pending_batch, none, address, length);
+        }
+      vhost_dirty_log_commit (collected.log, &batch);
+      vhost_dirty_log_commit (pending, &pending_batch);
+      vhost_dirty_log_merge (remembered.log, pending);
+      g_assert_cmpmem (collected.file, 2 * BYTES, at_once.file, 2 * BYTES);
+      g_assert_cmpmem (remembered.file, 2 * BYTES, at_once.file, 2 * BYTES);
+      /* Nothing is left over for the next. */
+      memset (collected.file, 0, 2 * BYTES);
+      vhost_dirty_log_commit (collected.log, &batch);
+      g_assert_cmpuint (count_bits (&collected), ==, 0);
+    }
+  logged_clear (&at_once);
+  logged_clear (&collected);
+  logged_clear (&remembered);
+}
+
+static void
+test_marks_segments_wherever_each_lies (void)
+{
+  const VhostMemoryRegionInfo infos[] = {
+    { 40 * PAGE, 8 * PAGE, UVA, 0 },
+    { 0, 4 * PAGE, UVA + 64 * PAGE, 100 },
+  };
+  g_autoptr (VhostMemory) memory = guest_memory_new (infos, 2, TRUE);
+  guint8 *low, *high;
+  guint8 outside;
+  VhostDirtyBatch batch = { 0 };
+  Logged logged;
+
+  logged_init (&logged, 4096, 4096, 0);
+  low = guest_memory_at (memory, 0);
+  high = guest_memory_at (memory, 40 * PAGE);
+  {
+    const struct iovec segments[]
+        = { { low + PAGE - 1, 2 }, { high + 7 * PAGE, PAGE }, { &outside, 1 },
+            { low + 3 * PAGE, 1 }, { low + 2 * PAGE, 0 },     { high, 2 * PAGE } };
+
+    vhost_dirty_log_mark_segments (logged.log, &batch, memory, segments, G_N_ELEMENTS (segments));
+  }
+  g_assert_cmpuint (count_bits (&logged), ==, 0);
+  vhost_dirty_log_commit (logged.log, &batch);
+  g_assert_cmpuint (logged.file[0], ==, 0x0b);
+  g_assert_cmpuint (logged.file[5], ==, 0x83);
+  g_assert_cmpuint (count_bits (&logged), ==, 6);
+  logged_clear (&logged);
+}
+
 static void
 test_marks_guest_pages_through_a_view (void)
 {
@@ -516,6 +601,9 @@ main (int argc, char **argv)
                    test_remembers_more_pages_than_it_has_room_for);
   g_test_add_func ("/rules/L11-remembers-pages-of-several-threads",
                    test_remembers_pages_of_several_threads);
+  g_test_add_func ("/dirty-log/collects-what-marks-at-once-set", test_collects_what_marks_at_once_set);
+  g_test_add_func ("/dirty-log/marks-segments-wherever-each-lies",
+                   test_marks_segments_wherever_each_lies);
   g_test_add_func ("/rules/L12-marks-guest-pages-through-a-view",
                    test_marks_guest_pages_through_a_view);
   g_test_add_func ("/dirty-log/refuses-descriptors-that-are-no-file",

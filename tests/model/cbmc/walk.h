@@ -59,7 +59,7 @@ vhost_dirty_log_mark_address (VhostDirtyLog *self, VhostDirtyBatch *batch, Vhost
 }
 
 void
-vhost_dirty_log_commit (VhostDirtyLog *self, VhostDirtyBatch *batch)
+vhost_dirty_log_commit_batch (VhostDirtyLog *self, VhostDirtyBatch *batch)
 {
   (void) self, (void) batch;
 }
