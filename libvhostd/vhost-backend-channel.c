@@ -76,7 +76,7 @@ request_free (Request *request)
 {
   for (guint i = 0; i < request->n_fds; i++)
     vhost_fd_clear (&request->fds[i]);
-  vhost_fd_clear (&request->fd);
+  vhost_fd_discard (&request->fd);
   g_clear_error (&request->error);
   g_free (request->payload);
   g_free (request);
@@ -280,7 +280,7 @@ read_answer (VhostBackendChannel *self)
         {
           int fd = vhost_message_steal_fd (message, i);
 
-          vhost_fd_clear (&fd);
+          vhost_fd_discard (&fd);
         }
       if (!good)
         give_up (self, "the front-end answered what was not asked");
@@ -341,7 +341,7 @@ vhost_backend_channel_new_take_fd (int fd, gboolean reply_ack, GMainContext *con
           "kind is: %s%s",
           vhost_fd_kind_to_string (kind),
           kind != VHOST_FD_SOCKET ? "" : (listening ? ", listening" : ", another type"));
-      vhost_fd_clear (&fd);
+      vhost_fd_discard (&fd);
       return NULL;
     }
   self = g_new0 (VhostBackendChannel, 1);
@@ -503,7 +503,7 @@ vhost_backend_channel_cancel (VhostBackendChannel *self, guint id)
     {
       request = link->data;
       g_queue_delete_link (&self->ended, link);
-      vhost_fd_clear (&request->fd);
+      vhost_fd_discard (&request->fd);
       g_clear_error (&request->error);
     }
   if (request == NULL)

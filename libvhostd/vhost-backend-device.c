@@ -126,7 +126,7 @@ vhost_backend_set_gpu_socket_take_fd (VhostBackend *self, int fd, GError **error
 {
   if (get_device_class (self)->set_gpu_socket == NULL)
     {
-      vhost_fd_clear (&fd);
+      vhost_fd_discard (&fd);
       return refuse_missing (self, "GPU_SET_SOCKET", error);
     }
   VHOST_BACKEND_GET_CLASS (self)->set_gpu_socket (self, fd);

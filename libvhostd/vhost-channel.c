@@ -29,11 +29,9 @@
 
 #define MAX_PENDING_OUTPUT (64 * 1024)
 
-/* With 8 descriptors this has no padding in which a ninth would fit: the kernel closes what is too
- * much and sets MSG_CTRUNC. */
-#define CONTROL_SIZE CMSG_SPACE (VHOST_WIRE_MAX_FDS * sizeof (int))
-G_STATIC_ASSERT (CMSG_SPACE (VHOST_WIRE_MAX_FDS * sizeof (int))
-                 == CMSG_LEN (VHOST_WIRE_MAX_FDS * sizeof (int)));
+/* Room for all that a message can have, also what is too much: the kernel would close it itself,
+ * and our thread would wait for that. */
+#define CONTROL_SIZE CMSG_SPACE (VHOST_FD_MOST_IN_MESSAGE * sizeof (int))
 
 typedef union
 {
@@ -66,7 +64,7 @@ static void
 vhost_message_reset (VhostMessage *message)
 {
   for (guint i = 0; i < message->n_fds; i++)
-    vhost_fd_clear (&message->fds[i]);
+    vhost_fd_discard (&message->fds[i]);
   memset (message, 0, sizeof *message);
   for (guint i = 0; i < VHOST_WIRE_MAX_FDS; i++)
     message->fds[i] = -1;
@@ -102,7 +100,7 @@ vhost_channel_free (VhostChannel *self)
     return;
   vhost_message_reset (&self->message);
   g_queue_clear_full (&self->output, vhost_output_free);
-  vhost_fd_clear (&self->fd);
+  vhost_fd_close_connection (&self->fd);
   g_free (self);
 }
 
@@ -122,8 +120,8 @@ vhost_message_steal_fd (VhostMessage *message, guint index)
   return fd;
 }
 
-/* Moves the descriptors of @msghdr to @fds, which has room for VHOST_WIRE_MAX_FDS; more cannot
- * come. */
+/* How many descriptors came with @msghdr; the first of them move to @fds, which has room for
+ * VHOST_WIRE_MAX_FDS. */
 static guint
 take_fds (struct msghdr *msghdr, int *fds)
 {
@@ -139,9 +137,10 @@ take_fds (struct msghdr *msghdr, int *fds)
           int fd;
           memcpy (&fd, CMSG_DATA (cmsg) + i * sizeof fd, sizeof fd);
           if (n < VHOST_WIRE_MAX_FDS)
-            fds[n++] = fd;
+            fds[n] = fd;
           else
-            vhost_fd_clear (&fd);
+            vhost_fd_discard (&fd);
+          n++;
         }
     }
   return n;
@@ -212,18 +211,23 @@ receive_some (VhostChannel *self, void *data, gsize size, GError **error)
     }
 
   int fds[VHOST_WIRE_MAX_FDS];
-  guint n_fds = take_fds (&msghdr, fds);
+  guint n_came = take_fds (&msghdr, fds);
+  guint n_fds = MIN (n_came, VHOST_WIRE_MAX_FDS);
+  gboolean truncated = (msghdr.msg_flags & MSG_CTRUNC) != 0;
   gboolean misplaced = n_fds > 0 && self->received > 0;
-  if (misplaced || (msghdr.msg_flags & MSG_CTRUNC) != 0)
+  if (misplaced || truncated || n_came > n_fds)
     {
       for (guint i = 0; i < n_fds; i++)
-        vhost_fd_clear (&fds[i]);
-      if ((msghdr.msg_flags & MSG_CTRUNC) != 0)
-        g_set_error (
-            error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
-            "the file descriptors of a message were truncated to %u: more than %u came, or "
-            "this process has reached its limit of open files (RLIMIT_NOFILE)",
-            n_fds, VHOST_WIRE_MAX_FDS);
+        vhost_fd_discard (&fds[i]);
+      if (truncated)
+        g_set_error (error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
+                     "the file descriptors of a message were truncated to %u: this process has "
+                     "reached its limit of open files (RLIMIT_NOFILE)",
+                     n_came);
+      else if (n_came > n_fds)
+        g_set_error (error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
+                     "%u file descriptors came with one message, which can have %u", n_came,
+                     VHOST_WIRE_MAX_FDS);
       else
         g_set_error (error, VHOST_ERROR, VHOST_ERROR_PROTOCOL,
                      "%u file descriptors came at byte %" G_GSIZE_FORMAT

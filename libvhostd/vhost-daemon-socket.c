@@ -250,7 +250,7 @@ vhost_daemon_on_accepted (GObject *listener, GAsyncResult *result, gpointer data
   priv->short_of_fds = FALSE;
   slot = vhost_daemon_get_free_slot (self, &error);
   if (slot == NULL)
-    vhost_fd_clear (&fd);
+    vhost_fd_close_connection (&fd);
   else
     vhost_daemon_open_session (self, slot, fd, &error);
   if (error != NULL)

@@ -153,7 +153,7 @@ vhost_dirty_log_new_take_fd (int fd, guint64 size, guint64 offset, GError **erro
   g_autoptr (VhostDirtyLog) self = dirty_log_new ();
   gboolean ok = check_file (fd, size, offset, error) && map_file (self, fd, size, offset, error);
 
-  vhost_fd_clear (&fd); /* the mapping is enough */
+  vhost_fd_discard (&fd); /* the mapping is enough */
   return ok ? g_steal_pointer (&self) : NULL;
 }
 

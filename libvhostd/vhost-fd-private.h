@@ -5,6 +5,9 @@
 
 #include <glib.h>
 
+/* The kernel's limit for one message (SCM_MAX_FD). */
+#define VHOST_FD_MOST_IN_MESSAGE 253
+
 typedef enum
 {
   VHOST_FD_OTHER,
@@ -20,6 +23,13 @@ const char *vhost_fd_kind_to_string (VhostFdKind kind);
 
 /* Closes *@fd unless it is -1, sets it to -1, keeps errno. */
 void vhost_fd_clear (int *fd);
+
+/* The same for a descriptor that came from outside: what may wait in close () (a socket that lingers,
+ * a file of a file system that a process serves) is closed on a thread of its own. */
+void vhost_fd_discard (int *fd);
+
+/* Closes the socket of a connection: also what lies unread in it, which may be descriptors. */
+void vhost_fd_close_connection (int *fd);
 
 /* eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK); -1 and @error when the process has no descriptor left.
  */

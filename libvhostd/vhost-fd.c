@@ -12,17 +12,23 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* A pipe holds 64 KiB by default; a writer that is faster than we are must not keep us here. */
 #define DRAIN_CHUNK 4096
 #define DRAIN_MAX_CHUNKS 16
+
+/* Threads that close descriptors of strangers; they end when there is nothing to close. */
+#define MOST_CLOSERS 8
 
 /* A write to a pipe or socket whose reader has gone raises SIGPIPE, for which write() knows no
  * flag. GSocket ignores the signal for the whole process, but a process without a GSocket can also
@@ -111,6 +117,123 @@ vhost_fd_clear (int *fd)
   /* Linux has released the number even when close() fails, so it is never tried again. */
   if (old >= 0)
     close (old);
+  errno = saved_errno;
+}
+
+/* Its close () may take as long as somebody outside wants. Not so: eventfds, pipes, and files in
+ * memory. */
+static gboolean
+closes_at_once (int fd)
+{
+  struct statfs file_system;
+
+  switch (vhost_fd_get_kind (fd))
+    {
+    case VHOST_FD_EVENTFD:
+    case VHOST_FD_PIPE:
+      return TRUE;
+    case VHOST_FD_REGULAR:
+      return fstatfs (fd, &file_system) == 0
+             && (file_system.f_type == TMPFS_MAGIC || file_system.f_type == HUGETLBFS_MAGIC);
+    case VHOST_FD_OTHER:
+    case VHOST_FD_SOCKET:
+    case VHOST_FD_BLOCK:
+    default:
+      return FALSE;
+    }
+}
+
+static void
+close_slowly (gpointer item, G_GNUC_UNUSED gpointer data)
+{
+  close (GPOINTER_TO_INT (item) - 1);
+}
+
+void
+vhost_fd_discard (int *fd)
+{
+  static gsize closers = 0;
+  int saved_errno = errno;
+  int old = *fd;
+
+  *fd = -1;
+  if (old < 0)
+    return;
+  if (closes_at_once (old))
+    {
+      close (old);
+    }
+  else
+    {
+      /* Who makes all of them wait makes his next descriptors wait, which his limit of descriptors
+       * in flight and ours bound. */
+      if (g_once_init_enter (&closers))
+        g_once_init_leave (
+            &closers, (gsize) g_thread_pool_new (close_slowly, NULL, MOST_CLOSERS, FALSE, NULL));
+      g_thread_pool_push ((GThreadPool *) closers, GINT_TO_POINTER (old + 1), NULL);
+    }
+  errno = saved_errno;
+}
+
+/* What the other end has sent and nobody has read: the kernel would close its descriptors in our
+ * close (). */
+static void
+empty_socket (int fd)
+{
+  char bytes[DRAIN_CHUNK];
+  union
+  {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE (VHOST_FD_MOST_IN_MESSAGE * sizeof (int))];
+  } control;
+  ssize_t n;
+
+  do
+    {
+      struct iovec iov = { .iov_base = bytes, .iov_len = sizeof bytes };
+      struct msghdr msghdr = { .msg_iov = &iov,
+                               .msg_iovlen = 1,
+                               .msg_control = control.bytes,
+                               .msg_controllen = sizeof control };
+
+      n = recvmsg (fd, &msghdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+      if (n < 0)
+        continue;
+      for (struct cmsghdr *cmsg = CMSG_FIRSTHDR (&msghdr); cmsg != NULL;
+           cmsg = CMSG_NXTHDR (&msghdr, cmsg))
+        if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
+          for (gsize at = CMSG_LEN (0); at < cmsg->cmsg_len; at += sizeof (int))
+            {
+              int stray;
+
+              memcpy (&stray, (char *) cmsg + at, sizeof stray);
+              vhost_fd_discard (&stray);
+            }
+    }
+  while (n > 0 || (n < 0 && errno == EINTR));
+}
+
+static gboolean
+is_unix_socket (int fd)
+{
+  int domain = 0;
+  socklen_t length = sizeof domain;
+
+  return getsockopt (fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX;
+}
+
+void
+vhost_fd_close_connection (int *fd)
+{
+  int saved_errno = errno;
+
+  /* Nothing more can be sent to it: reading it empty comes to an end. */
+  if (*fd >= 0 && shutdown (*fd, SHUT_RDWR) == 0)
+    empty_socket (*fd);
+  if (is_unix_socket (*fd))
+    vhost_fd_clear (fd);
+  else
+    vhost_fd_discard (fd);
   errno = saved_errno;
 }
 

@@ -259,7 +259,7 @@ vhost_inflight_unref (VhostInflight *self)
     vhost_sigbus_unprotect (self->base); /* before munmap: something else may be there then */
   if (self->base != NULL)
     munmap (self->base, self->length);
-  vhost_fd_clear (&self->fd);
+  vhost_fd_discard (&self->fd);
   g_free (self);
 }
 

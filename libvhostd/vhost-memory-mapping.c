@@ -43,7 +43,7 @@ vhost_memory_mapping_unref (VhostMemoryMapping *mapping)
         vhost_sigbus_unprotect (mapping->base);
       munmap (mapping->base, mapping->length);
     }
-  vhost_fd_clear (&mapping->fd);
+  vhost_fd_discard (&mapping->fd);
   g_free (mapping);
 }
 

@@ -182,7 +182,7 @@ static void
 clear_fds (int *fds, guint n)
 {
   for (guint i = 0; i < n; i++)
-    vhost_fd_clear (&fds[i]);
+    vhost_fd_discard (&fds[i]);
 }
 
 VhostMemory *
@@ -235,7 +235,7 @@ vhost_memory_add_take_fd (VhostMemory *self, const VhostMemoryRegionInfo *info, 
   sorted[n] = info;
   if (!vhost_memory_region_info_check (info, error) || !check_infos (sorted, n + 1, error))
     {
-      vhost_fd_clear (&fd);
+      vhost_fd_discard (&fd);
       return NULL;
     }
 

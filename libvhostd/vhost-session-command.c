@@ -33,11 +33,11 @@ vhost_session_inbox_unref (VhostSessionInbox *inbox)
 void
 vhost_session_command_free (VhostSessionCommand *command)
 {
-  vhost_fd_clear (&command->setup.kick_fd);
-  vhost_fd_clear (&command->setup.call_fd);
-  vhost_fd_clear (&command->setup.err_fd);
-  vhost_fd_clear (&command->setup.log_fd);
-  vhost_fd_clear (&command->fd);
+  vhost_fd_discard (&command->setup.kick_fd);
+  vhost_fd_discard (&command->setup.call_fd);
+  vhost_fd_discard (&command->setup.err_fd);
+  vhost_fd_discard (&command->setup.log_fd);
+  vhost_fd_discard (&command->fd);
   g_clear_pointer (&command->memory, vhost_memory_unref);
   g_clear_pointer (&command->inflight, vhost_inflight_unref);
   g_clear_pointer (&command->log, vhost_dirty_log_unref);

@@ -68,7 +68,7 @@ call_answered (guint64 answer, int fd, const GError *error, gpointer data)
   VhostSessionVring *vring = data;
   VhostSession *self = vring->queue->user_data;
 
-  vhost_fd_clear (&fd);
+  vhost_fd_discard (&fd);
   vring->call_out = FALSE;
   if (error != NULL)
     {

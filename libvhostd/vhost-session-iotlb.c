@@ -256,7 +256,7 @@ miss_answered (guint64 answer, int fd, const GError *error, gpointer data)
   g_autofree VhostSessionMiss *miss = data;
   VhostSession *self = miss->session;
 
-  vhost_fd_clear (&fd);
+  vhost_fd_discard (&fd);
   if (self == NULL)
     return;
   self->misses = g_slist_remove (self->misses, miss);

@@ -39,7 +39,7 @@ vhost_session_clear_log (VhostSession *self)
   g_clear_pointer (&self->log, vhost_dirty_log_unref);
   g_clear_pointer (&self->former_log, vhost_dirty_log_unref);
   self->log_pending = self->log_stale = FALSE;
-  vhost_fd_clear (&self->log_fd);
+  vhost_fd_discard (&self->log_fd);
 }
 
 /* The guest address of the log_guest_addr @address, which is an I/O address behind a vIOMMU (L12).
@@ -230,7 +230,7 @@ VHOST_SESSION_HANDLER (set_log_fd)
     }
   if (!vhost_fd_set_nonblocking (message->fds[0], error))
     return VHOST_SESSION_REFUSED;
-  vhost_fd_clear (&self->log_fd);
+  vhost_fd_discard (&self->log_fd);
   self->log_fd = vhost_message_steal_fd (message, 0);
   for (guint i = 0; i < self->n_vrings; i++)
     {

@@ -266,7 +266,7 @@ close_stray_fds (VhostMessage *message)
     {
       int fd = vhost_message_steal_fd (message, i);
 
-      vhost_fd_clear (&fd);
+      vhost_fd_discard (&fd);
     }
 }
 

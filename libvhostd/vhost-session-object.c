@@ -23,7 +23,7 @@ VHOST_SESSION_HANDLER (get_shared_object)
   if (fd < 0)
     return VHOST_SESSION_REFUSED;
   vhost_session_reply_fd (self, NULL, 0, fd);
-  vhost_fd_clear (&fd);
+  vhost_fd_discard (&fd);
   return VHOST_SESSION_REPLIED;
 }
 

@@ -484,7 +484,7 @@ try_start (gpointer data)
 
 refused:
   clear_retry_timer (self);
-  vhost_fd_clear (&vring->kick_fd);
+  vhost_fd_discard (&vring->kick_fd);
   vhost_session_finish_message (self, error);
   return G_SOURCE_REMOVE;
 }
@@ -515,12 +515,12 @@ vhost_session_start_vring (VhostSession *self, VhostSessionVring *vring, int fd,
 
   if (!vhost_session_prepare_setup (self, vring, &setup, error))
     {
-      vhost_fd_clear (&fd);
+      vhost_fd_discard (&fd);
       if (error != NULL)
         warn_of_memory (self, *error);
       return VHOST_SESSION_REFUSED;
     }
-  vhost_fd_clear (&vring->kick_fd);
+  vhost_fd_discard (&vring->kick_fd);
   vring->kick_fd = fd;
   self->current_vring = vring;
   if (vring->started)

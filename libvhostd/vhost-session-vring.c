@@ -245,11 +245,11 @@ set_notifier (VhostSession *self, VhostSessionVring *vring, int *slot, int fd,
       copy = vhost_session_duplicate_fd (fd, error);
       if (copy < 0)
         {
-          vhost_fd_clear (&fd);
+          vhost_fd_discard (&fd);
           return VHOST_SESSION_REFUSED;
         }
     }
-  vhost_fd_clear (slot);
+  vhost_fd_discard (slot);
   *slot = fd;
   if (!vring->started)
     return VHOST_SESSION_DONE;

@@ -63,9 +63,9 @@ vhost_session_finalize (GObject *object)
   for (guint i = 0; i < self->n_vrings; i++)
     {
       g_clear_object (&self->vrings[i].queue);
-      vhost_fd_clear (&self->vrings[i].kick_fd);
-      vhost_fd_clear (&self->vrings[i].call_fd);
-      vhost_fd_clear (&self->vrings[i].err_fd);
+      vhost_fd_discard (&self->vrings[i].kick_fd);
+      vhost_fd_discard (&self->vrings[i].call_fd);
+      vhost_fd_discard (&self->vrings[i].err_fd);
     }
   g_free (self->vrings);
   clear_source (&self->source);
@@ -418,9 +418,9 @@ vhost_session_close_now (VhostSession *self)
   for (guint i = 0; i < self->n_vrings; i++)
     {
       self->vrings[i].started = FALSE;
-      vhost_fd_clear (&self->vrings[i].kick_fd);
-      vhost_fd_clear (&self->vrings[i].call_fd);
-      vhost_fd_clear (&self->vrings[i].err_fd);
+      vhost_fd_discard (&self->vrings[i].kick_fd);
+      vhost_fd_discard (&self->vrings[i].call_fd);
+      vhost_fd_discard (&self->vrings[i].err_fd);
     }
   self->n_started = 0;
   vhost_session_check_suspend (self);

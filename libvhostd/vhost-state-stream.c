@@ -73,7 +73,7 @@ channel_open (Channel *self, int fd, int access, GError **error)
                    "cannot make a pipe for the device's state: %s", g_strerror (errno));
       return FALSE;
     }
-  vhost_fd_clear (&self->fd);
+  vhost_fd_discard (&self->fd);
   self->fd = own;
   return TRUE;
 }
@@ -81,7 +81,7 @@ channel_open (Channel *self, int fd, int access, GError **error)
 static void
 channel_clear (Channel *self)
 {
-  vhost_fd_clear (&self->fd);
+  vhost_fd_discard (&self->fd);
   vhost_fd_clear (&self->through[0]);
   vhost_fd_clear (&self->through[1]);
 }

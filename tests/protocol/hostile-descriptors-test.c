@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -522,7 +523,163 @@ test_call_pipe_end (void)
   close (fds[1]);
 }
 
+/* ---- That take long to close ---- */
+
+/* A TCP connection whose sender lingers: it has sent what its reader does not read, and close ()
+ * waits for that. */
+typedef struct
+{
+  int sender;
+  int reader;
+} Lingering;
+
+static void
+lingering_init (Lingering *self)
+{
+  struct sockaddr_in address = { .sin_family = AF_INET };
+  socklen_t length = sizeof address;
+  const struct linger linger = { .l_onoff = 1, .l_linger = 3600 };
+  static const char bytes[65536];
+  int listener = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  address.sin_addr.s_addr = htonl (INADDR_LOOPBACK);
+  g_assert_cmpint (bind (listener, (struct sockaddr *) &address, sizeof address), ==, 0);
+  g_assert_cmpint (listen (listener, 1), ==, 0);
+  g_assert_cmpint (getsockname (listener, (struct sockaddr *) &address, &length), ==, 0);
+  self->sender = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  g_assert_cmpint (connect (self->sender, (struct sockaddr *) &address, sizeof address), ==, 0);
+  self->reader = accept4 (listener, NULL, NULL, SOCK_CLOEXEC);
+  g_assert_cmpint (self->reader, >=, 0);
+  close (listener);
+  g_assert_cmpint (setsockopt (self->sender, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), ==, 0);
+  while (send (self->sender, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+    ;
+  g_assert_cmpint (errno, ==, EAGAIN);
+}
+
+/* @n times the same descriptor with the first byte. */
+static void
+send_with (int socket, guint32 request, guint32 flags, gconstpointer payload, gsize size, int fd,
+           guint n)
+{
+  g_autoptr (GByteArray) bytes = raw_bytes (request, flags, payload, size);
+  struct iovec iov = { .iov_base = bytes->data, .iov_len = bytes->len };
+  union
+  {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE (253 * sizeof (int))];
+  } control = { 0 };
+  struct msghdr message = { .msg_iov = &iov,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = CMSG_SPACE (n * sizeof (int)) };
+
+  control.header.cmsg_level = SOL_SOCKET;
+  control.header.cmsg_type = SCM_RIGHTS;
+  control.header.cmsg_len = CMSG_LEN (n * sizeof (int));
+  for (guint i = 0; i < n; i++)
+    memcpy (CMSG_DATA (&control.header) + i * sizeof fd, &fd, sizeof fd);
+  g_assert_cmpint (sendmsg (socket, &message, MSG_NOSIGNAL), ==, (gssize) bytes->len);
+}
+
+typedef void (*GiveLingering) (int socket, int fd);
+
+static void
+give_in_a_message (int socket, int fd)
+{
+  send_with (socket, MSG_SET_OWNER, RAW_VERSION, NULL, 0, fd, 1);
+}
+
+static void
+give_as_call (int socket, int fd)
+{
+  const guint64 ring = 0;
+
+  send_with (socket, MSG_SET_VRING_CALL, RAW_VERSION, &ring, sizeof ring, fd, 1);
+}
+
+static void
+give_as_memory (int socket, int fd)
+{
+  const struct
+  {
+    guint64 padding, guest_address, size, user_address, offset;
+  } region = { 0, 1u << 30, 4096, 1u << 30, 0 };
+
+  send_with (socket, MSG_ADD_MEM_REG, RAW_VERSION, &region, sizeof region, fd, 1);
+}
+
+static void
+give_too_many (int socket, int fd)
+{
+  send_with (socket, MSG_SET_OWNER, RAW_VERSION, NULL, 0, fd, 100);
+}
+
+/* The first has a version that does not exist and ends the session; nobody reads the second. */
+static void
+give_behind_the_end (int socket, int fd)
+{
+  g_autoptr (GByteArray) bytes = raw_bytes (MSG_SET_OWNER, 0, NULL, 0);
+
+  g_assert_cmpint (write (socket, bytes->data, bytes->len), ==, (gssize) bytes->len);
+  send_with (socket, MSG_SET_OWNER, RAW_VERSION, NULL, 0, fd, 1);
+}
+
+static void
+test_lingering (gconstpointer data)
+{
+  GiveLingering give = (GiveLingering) data;
+  Lingering lingering;
+  Hostile h;
+  int socket;
+
+  lingering_init (&lingering);
+  hostile_begin (&h);
+  /* It waits its turn, so that the device's copy of the descriptor is the last one. */
+  socket = hostile_connect (&h);
+  give (socket, lingering.sender);
+  close (lingering.sender);
+  h.n_fds--;
+  g_clear_object (&h.attacker);
+  hostile_assert_witness (&h);
+  close (socket);
+  hostile_assert_witness (&h);
+  close (lingering.reader);
+  h.n_fds--;
+  hostile_end (&h);
+}
+
+/* More of them than there are threads that wait. */
+static void
+test_many_lingering (void)
+{
+  Lingering lingering[20];
+  Hostile h;
+  int socket;
+
+  for (guint i = 0; i < G_N_ELEMENTS (lingering); i++)
+    lingering_init (&lingering[i]);
+  hostile_begin (&h);
+  socket = hostile_connect (&h);
+  for (guint i = 0; i < G_N_ELEMENTS (lingering); i++)
+    {
+      give_in_a_message (socket, lingering[i].sender);
+      close (lingering[i].sender);
+    }
+  g_clear_object (&h.attacker);
+  hostile_assert_witness (&h);
+  close (socket);
+  hostile_assert_witness (&h);
+  for (guint i = 0; i < G_N_ELEMENTS (lingering); i++)
+    close (lingering[i].reader);
+  h.n_fds -= 2 * G_N_ELEMENTS (lingering);
+  hostile_end (&h);
+}
+
 #define TEST(name, function) g_test_add_func ("/protocol/hostile-" name, function)
+#define LINGERING(name, give)                                                                      \
+  g_test_add_data_func ("/protocol/hostile-a-socket-that-lingers-stops-nobody-" name,              \
+                        (gconstpointer) (give), test_lingering)
 
 int
 main (int argc, char **argv)
@@ -560,5 +717,11 @@ main (int argc, char **argv)
   TEST ("a-full-call-pipe-stops-nothing", test_call_pipe_full);
   TEST ("a-call-pipe-that-nobody-reads-stops-nothing", test_call_pipe_gone);
   TEST ("the-wrong-end-of-a-call-pipe-stops-nothing", test_call_pipe_end);
+  LINGERING ("in-a-message", give_in_a_message);
+  LINGERING ("as-a-call", give_as_call);
+  LINGERING ("as-memory", give_as_memory);
+  LINGERING ("a-hundred-times", give_too_many);
+  LINGERING ("behind-the-end", give_behind_the_end);
+  TEST ("20-sockets-that-linger-stop-nobody", test_many_lingering);
   return g_test_run ();
 }

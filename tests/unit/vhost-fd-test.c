@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -51,6 +52,75 @@ test_clear_keeps_errno_and_forgets_the_number (void)
   g_assert_cmpint (fd, ==, -1);
   g_assert_cmpint (fcntl (number, F_GETFD), ==, -1);
   vhost_fd_clear (&fd);
+}
+
+static void
+wait_until_closed (int number)
+{
+  while (fcntl (number, F_GETFD) != -1)
+    g_thread_yield ();
+}
+
+static void
+test_discard_closes_what_may_wait_elsewhere (void)
+{
+  int fd = memfd_create ("memory", MFD_CLOEXEC), number = fd;
+  int pair[2];
+  char byte;
+
+  errno = ENOSPC;
+  vhost_fd_discard (&fd);
+  g_assert_cmpint (errno, ==, ENOSPC);
+  g_assert_cmpint (fd, ==, -1);
+  g_assert_cmpint (fcntl (number, F_GETFD), ==, -1);
+  vhost_fd_discard (&fd);
+
+  g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+  number = pair[0];
+  vhost_fd_discard (&pair[0]);
+  g_assert_cmpint (pair[0], ==, -1);
+  g_assert_cmpint (read (pair[1], &byte, 1), ==, 0); /* the other end sees it */
+  wait_until_closed (number);
+  close (pair[1]);
+}
+
+/* With what was on its way, and without a reset: what the other end has still to read stays. */
+static void
+test_closes_a_connection_with_all_that_is_in_it (void)
+{
+  int pair[2], fds[2];
+  char byte = 'x';
+  struct iovec iov = { &byte, 1 };
+  union
+  {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE (sizeof (int))];
+  } control = { 0 };
+  struct msghdr message = {
+    .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control
+  };
+
+  g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+  g_assert_cmpint (pipe2 (fds, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  control.header.cmsg_level = SOL_SOCKET;
+  control.header.cmsg_type = SCM_RIGHTS;
+  control.header.cmsg_len = CMSG_LEN (sizeof (int));
+  memcpy (CMSG_DATA (&control.header), &fds[1], sizeof (int));
+  for (guint i = 0; i < 3; i++)
+    g_assert_cmpint (sendmsg (pair[1], &message, 0), ==, 1);
+  close (fds[1]);
+  g_assert_cmpint (write (pair[0], "answer", 6), ==, 6);
+  g_assert_cmpint (read (fds[0], &byte, 1), ==, -1);
+
+  vhost_fd_close_connection (&pair[0]);
+  g_assert_cmpint (pair[0], ==, -1);
+  g_assert_cmpint (read (fds[0], &byte, 1), ==, 0); /* nobody has its other end any more */
+  for (guint i = 0; i < 6; i++)
+    g_assert_cmpint (read (pair[1], &byte, 1), ==, 1);
+  g_assert_cmpint (read (pair[1], &byte, 1), ==, 0);
+  close (pair[1]);
+  close (fds[0]);
+  vhost_fd_close_connection (&pair[0]);
 }
 
 static void
@@ -147,6 +217,10 @@ main (int argc, char **argv)
   g_test_add_func ("/fd/tells-kinds-apart", test_tells_kinds_apart);
   g_test_add_func ("/fd/clear-keeps-errno-and-forgets-the-number",
                    test_clear_keeps_errno_and_forgets_the_number);
+  g_test_add_func ("/fd/discard-closes-what-may-wait-elsewhere",
+                   test_discard_closes_what_may_wait_elsewhere);
+  g_test_add_func ("/fd/closes-a-connection-with-all-that-is-in-it",
+                   test_closes_a_connection_with_all_that_is_in_it);
   g_test_add_func ("/fd/full-eventfd-does-not-block", test_full_eventfd_does_not_block);
   g_test_add_func ("/fd/drain-returns-from-a-blocking-descriptor",
                    test_drain_returns_from_a_blocking_descriptor);
