@@ -24,8 +24,8 @@ const char *vhost_fd_kind_to_string (VhostFdKind kind);
 /* Closes *@fd unless it is -1, sets it to -1, keeps errno. */
 void vhost_fd_clear (int *fd);
 
-/* The same for a descriptor that came from outside: what may wait in close () (a socket that lingers,
- * a file of a file system that a process serves) is closed on a thread of its own. */
+/* The same for a descriptor that came from outside: what may wait in close () (a socket that
+ * lingers, a file of a file system that a process serves) is closed on a thread of its own. */
 void vhost_fd_discard (int *fd);
 
 /* Closes the socket of a connection: also what lies unread in it, which may be descriptors. */

@@ -332,7 +332,7 @@ vhost_frontend_restart_queue (VhostFrontend *self, guint index, GError **error)
  * lost, with the descriptors they had, and the status. Chains in flight stay in flight, as with
  * vhost_frontend_restart_queue (). Queues that had been stopped stay so.
  *
- * To be called after vhost_frontend_disconnect () and vhost_frontend_connect (). After an error it
+ * To be called after vhost_frontend_close () and vhost_frontend_connect (). After an error it
  * can be tried again in the same way.
  *
  * Thread: control.

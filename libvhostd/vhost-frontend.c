@@ -68,7 +68,7 @@ static guint signals[N_SIGNALS];
  * To misbehave there are vhost_frontend_send () and vhost_frontend_send_raw (), and the memory of
  * the rings.
  *
- * Memory and queues outlive a connection. After vhost_frontend_disconnect () and a new
+ * Memory and queues outlive a connection. After vhost_frontend_close () and a new
  * vhost_frontend_connect (), vhost_frontend_resume () tells the new back-end all that the old one
  * knew, and queues go on where they were.
  *
@@ -157,7 +157,7 @@ vhost_frontend_dispose (GObject *object)
 {
   VhostFrontend *self = VHOST_FRONTEND (object);
 
-  vhost_frontend_disconnect (self);
+  vhost_frontend_close (self);
   for (guint i = 0; i < G_N_ELEMENTS (self->queues); i++)
     {
       /* Someone may hold the queue longer than its memory lives. */
@@ -434,7 +434,7 @@ vhost_frontend_new (void)
 }
 
 /**
- * vhost_frontend_disconnect:
+ * vhost_frontend_close:
  * @self: a front-end
  *
  * Closes the connection and the back-end channel, without a word to the back-end. What was
@@ -445,7 +445,7 @@ vhost_frontend_new (void)
  * Since: 0.1
  */
 void
-vhost_frontend_disconnect (VhostFrontend *self)
+vhost_frontend_close (VhostFrontend *self)
 {
   g_return_if_fail (VHOST_IS_FRONTEND (self));
 

@@ -38,7 +38,7 @@ gboolean vhost_frontend_connect_path (VhostFrontend *self, const char *socket_pa
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_connect_take_fd (VhostFrontend *self, int fd, GError **error);
 VHOST_AVAILABLE_IN_0_1
-void vhost_frontend_disconnect (VhostFrontend *self);
+void vhost_frontend_close (VhostFrontend *self);
 VHOST_AVAILABLE_IN_0_1
 gboolean vhost_frontend_is_connected (VhostFrontend *self);
 VHOST_AVAILABLE_IN_0_1

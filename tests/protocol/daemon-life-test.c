@@ -350,7 +350,7 @@ test_frontend_survives (void)
   raw_assert_closed (frontend);
   LIVE_WAIT_FOR (g_atomic_int_get (&stopped.stopped));
   live_device_call (device, start, NULL);
-  vhost_frontend_disconnect (frontend);
+  vhost_frontend_close (frontend);
   vhost_frontend_connect (frontend, device->socket_path, &error);
   g_assert_no_error (error);
   negotiate (frontend);

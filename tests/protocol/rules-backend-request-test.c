@@ -270,7 +270,7 @@ test_held_dropped (void)
   rich_open_channel (&f);
   range.fd = raw_memfd (16 * PAGE, 0);
   RICH_CALL (&f, map, &range);
-  vhost_frontend_disconnect (f.frontend);
+  vhost_frontend_close (f.frontend);
   EXPECT_ERROR (&f, &range, VHOST_ERROR_DISCONNECTED);
   RICH_CALL (&f, map, &range); /* nobody is there */
   EXPECT_ERROR (&f, &range, VHOST_ERROR_DISCONNECTED);

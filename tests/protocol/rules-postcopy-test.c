@@ -312,7 +312,7 @@ test_front_end_dies (void)
   send_ring (&f, kick);
   wait_fault (uffd);
   g_assert_cmpint (fstat (fd, &before), ==, 0);
-  vhost_frontend_disconnect (f.frontend);
+  vhost_frontend_close (f.frontend);
   LIVE_WAIT_FOR (raw_count_sessions (f.device) == 0);
   g_assert_cmpint (fstat (fd, &after), ==, 0);
   g_assert_cmpint (after.st_blocks, ==, before.st_blocks);

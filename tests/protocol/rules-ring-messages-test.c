@@ -234,7 +234,7 @@ test_kick_without_memory (gconstpointer data)
   HandRing *ring = world->rings[0];
   VhostFrontend *full = world->frontend;
 
-  vhost_frontend_disconnect (full);
+  vhost_frontend_close (full);
   world->frontend = bare = live_device_connect (world->device);
   hand_ring_set_up (ring);
   /* A user without shared memory must find out why the guest hangs. */
@@ -318,7 +318,7 @@ test_any_order (gconstpointer data)
       = { 1, HAND_MEMORY, HAND_MEMORY_SIZE, hand_world_get_user_address (world, HAND_MEMORY), 0 };
   GError *error = NULL;
 
-  vhost_frontend_disconnect (first);
+  vhost_frontend_close (first);
   vhost_frontend_connect (frontend, world->device->socket_path, &error);
   g_assert_no_error (error);
   world->frontend = frontend;

@@ -111,7 +111,7 @@ test_mended_by_session (gconstpointer data)
   g_autoptr (Scene) scene = scene_new (data);
 
   break_ring (scene);
-  vhost_frontend_disconnect (scene->world->frontend);
+  vhost_frontend_close (scene->world->frontend);
   live_device_assert_alive (scene->world->device);
   live_device_assert_echo (scene->second, 0, "still here");
 }

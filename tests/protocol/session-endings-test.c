@@ -197,7 +197,7 @@ serve_again (guint workers, guint64 features, gboolean in_time)
       reap_all (&f, answered);
     }
   LIVE_WAIT_FOR (echo_backend_get_n_held (f.echo) == N_REQUESTS - answered);
-  vhost_frontend_disconnect (f.frontend);
+  vhost_frontend_close (f.frontend);
   if (!in_time)
     LIVE_WAIT_FOR (raw_count_sessions (f.device) == 0);
   echo_backend_hold (f.echo, FALSE);

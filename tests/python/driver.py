@@ -141,7 +141,7 @@ class Driver:
 
     def close(self):
         self.memory = None
-        self.run(self.frontend.disconnect)
+        self.run(self.frontend.close)
         self.executor.shutdown()
 
 

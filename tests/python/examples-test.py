@@ -69,6 +69,26 @@ def rng_gjs():
     other_language(vm.program("gjs", "gjs"), EXAMPLES / "entropy.js", "--workers=2")
 
 
+SIGNALS = """
+imports.gi.versions.Vhost = '1';
+const { Vhost } = imports.gi;
+const frontend = Vhost.Frontend.new();
+let heard = 0;
+const handler = frontend.connect('notify::timeout', () => heard++);
+frontend.timeout = 5;
+frontend.disconnect(handler);
+frontend.timeout = 6;
+frontend.close();
+print(heard, frontend.is_connected());
+"""
+
+
+@tap.test("JavaScript connects and disconnects signals of a front-end")
+def signals_gjs():
+    answer = subprocess.run([vm.program("gjs", "gjs"), "-c", SIGNALS], capture_output=True, text=True, timeout=60)
+    tap.equal((answer.stdout, answer.returncode), ("1 false\n", 0), f"what it prints, beside {answer.stderr!r}")
+
+
 @tap.test("a guest draws from the entropy device in each language")
 def rng_guest():
     commands = [[vm.VHOSTD, "run", EXAMPLES / "rng.py"], [BUILT / "my-device"]]

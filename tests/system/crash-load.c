@@ -163,7 +163,7 @@ connect_anew (Load *self)
 
   for (;;)
     {
-      vhost_frontend_disconnect (self->frontend);
+      vhost_frontend_close (self->frontend);
       if (vhost_frontend_connect (self->frontend, self->path, &error)
           && (self->queue == NULL || vhost_frontend_resume (self->frontend, &error)))
         break;

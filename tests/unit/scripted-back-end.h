@@ -177,7 +177,7 @@ peer_start (Peer *peer)
 static inline void
 peer_stop (Peer *peer)
 {
-  vhost_frontend_disconnect (peer->frontend);
+  vhost_frontend_close (peer->frontend);
   g_thread_join (peer->thread);
 }
 

@@ -486,7 +486,7 @@ test_fd_connected (Fixture *f, gconstpointer data)
   g_autoptr (VhostFrontend) frontend = vhost_frontend_new ();
   g_assert_true (vhost_frontend_connect_take_fd (frontend, pair[1], &error));
   g_assert_true (vhost_frontend_negotiate (frontend, G_MAXUINT64, G_MAXUINT64, &error));
-  vhost_frontend_disconnect (frontend);
+  vhost_frontend_close (frontend);
   g_assert_cmpint (finish (child, NULL, &err), ==, 0);
 }
 

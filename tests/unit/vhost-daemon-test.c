@@ -821,7 +821,7 @@ send_request (gpointer data)
       vhost_frontend_queue_wait (queue, 100);
     }
   g_assert_true (token == f);
-  vhost_frontend_disconnect (frontend);
+  vhost_frontend_close (frontend);
   return NULL;
 }
 

@@ -601,7 +601,8 @@ main (int argc, char **argv)
                    test_remembers_more_pages_than_it_has_room_for);
   g_test_add_func ("/rules/L11-remembers-pages-of-several-threads",
                    test_remembers_pages_of_several_threads);
-  g_test_add_func ("/dirty-log/collects-what-marks-at-once-set", test_collects_what_marks_at_once_set);
+  g_test_add_func ("/dirty-log/collects-what-marks-at-once-set",
+                   test_collects_what_marks_at_once_set);
   g_test_add_func ("/dirty-log/marks-segments-wherever-each-lies",
                    test_marks_segments_wherever_each_lies);
   g_test_add_func ("/rules/L12-marks-guest-pages-through-a-view",

@@ -37,7 +37,7 @@ test_backend_channel (void)
 
   peer_start (&peer);
   NEGOTIATE (&peer, 0, G_MAXUINT64);
-  vhost_frontend_disconnect (peer.frontend);
+  vhost_frontend_close (peer.frontend);
   g_thread_join (peer.thread);
   vhost_fd_clear (&peer.backend_fd);
   g_assert_cmpuint (vhost_frontend_process_backend_messages (peer.frontend, -1), ==, 0);
@@ -71,7 +71,7 @@ test_backend_channel (void)
   g_assert_cmpint (vhost_channel_receive (channel, &message, NULL), ==, VHOST_CHANNEL_AGAIN);
 
   /* A handler that ends the connection. */
-  g_signal_connect (peer.frontend, "config-changed", G_CALLBACK (vhost_frontend_disconnect), NULL);
+  g_signal_connect (peer.frontend, "config-changed", G_CALLBACK (vhost_frontend_close), NULL);
   g_assert_true (vhost_channel_send (channel, VHOST_WIRE_BACKEND_CONFIG_CHANGE_MSG, 9, NULL, 0,
                                      NULL, 0, NULL));
   g_assert_cmpuint (vhost_frontend_process_backend_messages (peer.frontend, 5000), ==, 1);

@@ -50,7 +50,7 @@ call_inside (gpointer data)
 static gboolean
 disconnect_inside (gpointer data)
 {
-  vhost_frontend_disconnect (data);
+  vhost_frontend_close (data);
   return G_SOURCE_REMOVE;
 }
 

@@ -335,7 +335,7 @@ leave (Bench *self, gboolean failed)
       if (!vhost_frontend_stop_queue (self->device->frontend, i, NULL, NULL))
         break;
     }
-  vhost_frontend_disconnect (self->device->frontend);
+  vhost_frontend_close (self->device->frontend);
 }
 
 static gboolean

@@ -76,7 +76,7 @@ probe_ask (Probe *self, GError **error)
       if (self->config == NULL)
         self->config_error = g_strdup (config_error->message);
     }
-  vhost_frontend_disconnect (frontend);
+  vhost_frontend_close (frontend);
 
   self->device = opt_device;
   if (self->device == NULL)

@@ -119,21 +119,16 @@ class Frontend(Vhost.Frontend):
 
     # ---- The connection ----
 
-    def disconnect(self, handler=None):
-        """Closes the connection without a word to the back-end; with a handler's number, disconnects that."""
-        if handler is not None:
-            return GObject.Object.disconnect(self, handler)
+    def kill(self):
+        """Closes the connection without a word, as when a virtual machine dies. Memory and queues stay, see
+        reconnect()."""
         self._unwatch()
         self._negotiated = False
-        return super().disconnect()
-
-    def kill(self):
-        """What the back-end sees when a virtual machine dies. Memory and queues stay, see reconnect()."""
-        self.disconnect()
+        super().close()
 
     def reconnect(self):
         """A new connection instead of a lost one: the new back-end is told everything, and queues go on."""
-        self.disconnect()
+        self.kill()
         if self._reopen is None:
             raise failed(Vhost.Error.INVALID, "this front-end was not made by pair() or open(): it cannot reconnect")
         self._reopen()
@@ -148,7 +143,7 @@ class Frontend(Vhost.Frontend):
         for queue in list(self._queues.values()):
             queue.close()
         self._queues.clear()
-        self.disconnect()
+        self.kill()
         self._reopen = None
         daemon, self.daemon = self.daemon, None
         if daemon is not None and daemon.props.state != Vhost.DaemonState.STOPPED:
