@@ -45,13 +45,14 @@ typedef struct
   char *fd_text;       /* (owned) (nullable) */
   char *config;        /* (owned) (nullable) */
   char *run;           /* (owned) (nullable) */
-  char *mode_text;     /* (owned) (nullable) */
-  char *on_disconnect; /* (owned) (nullable) */
   char *bus;           /* (owned) (nullable) */
   char *name;          /* (owned) (nullable) */
   char **filter_names; /* (owned) (nullable) */
   char **rest;         /* (owned) (nullable) */
   GPtrArray *strings;  /* (owned): of the options */
+  guint socket_mode;
+  gboolean exits; /* when the front-end goes, if that was said */
+  gboolean exits_set;
   gboolean client;
   gboolean help;
   gboolean version;
@@ -180,6 +181,58 @@ parse_daemon_option (const char *name, const char *text, gpointer data, GError *
                                  text != NULL ? text : "yes", error);
 }
 
+/* A number that is written as such and nothing else. */
+static gboolean
+read_number (const char *text, guint base, guint64 max, guint64 *number)
+{
+  return text != NULL && g_ascii_string_to_unsigned (text, base, 0, max, number, NULL);
+}
+
+/* Parsed at once, so that a device file's line is named when it is wrong. */
+static gboolean
+parse_socket_mode (const char *name, const char *text, gpointer data, GError **error)
+{
+  BackendMain *self = data;
+  guint64 mode;
+  if (!read_number (text, 8, 0777, &mode))
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+                   "%s=%s is not an octal number from 0 to 0777, as in 0660", name, text);
+      return FALSE;
+    }
+  self->socket_mode = (guint) mode;
+  return TRUE;
+}
+
+static gboolean
+parse_on_disconnect (const char *name, const char *text, gpointer data, GError **error)
+{
+  BackendMain *self = data;
+  self->exits_set = TRUE;
+  self->exits = strcmp (text, "exit") == 0;
+  if (self->exits || strcmp (text, "listen") == 0)
+    return TRUE;
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID, "%s=%s is neither listen nor exit", name,
+               text);
+  return FALSE;
+}
+
+static gboolean
+parse_bus (const char *name, const char *text, gpointer data, GError **error)
+{
+  BackendMain *self = data;
+  if (strcmp (text, "session") != 0 && strcmp (text, "system") != 0
+      && !g_dbus_is_supported_address (text, error))
+    {
+      g_prefix_error (error, "%s=%s is neither session nor system nor a bus's address: ", name,
+                      text);
+      return FALSE;
+    }
+  g_free (self->bus);
+  self->bus = g_strdup (text);
+  return TRUE;
+}
+
 /* The options' strings stay in @self, since GOption only points to them. */
 static const char *
 keep (BackendMain *self, char *string)
@@ -227,11 +280,11 @@ make_options (BackendMain *self)
       "Run a command with $vhost_socket and $vhost_qemu, end with it", "COMMAND" },
     { "client", 0, 0, G_OPTION_ARG_NONE, &self->client,
       "Connect to the socket instead of listening", NULL },
-    { "socket-mode", 0, 0, G_OPTION_ARG_STRING, &self->mode_text,
+    { "socket-mode", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer) parse_socket_mode,
       "Permissions of the socket file (default: 0660)", "OCTAL" },
-    { "on-disconnect", 0, 0, G_OPTION_ARG_STRING, &self->on_disconnect,
+    { "on-disconnect", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer) parse_on_disconnect,
       "When the front-end goes (default: listen; with --fd: exit)", "listen|exit" },
-    { "bus", 0, 0, G_OPTION_ARG_STRING, &self->bus,
+    { "bus", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer) parse_bus,
       "Let the device be controlled over D-Bus: vhostctl list", "session|system|ADDRESS" },
     { "name", 0, 0, G_OPTION_ARG_STRING, &self->name,
       "The device's name on the bus and in messages (default: its type)", "NAME" },
@@ -259,13 +312,6 @@ make_options (BackendMain *self)
   /* GLib's own --help hides the device's options behind another one. */
   g_option_context_set_help_enabled (context, FALSE);
   return context;
-}
-
-/* A number that is written as such and nothing else. */
-static gboolean
-read_number (const char *text, guint base, guint64 max, guint64 *number)
-{
-  return text != NULL && g_ascii_string_to_unsigned (text, base, 0, max, number, NULL);
 }
 
 /* A socket from the service manager, as sd_listen_fds(3) describes; 0 or an exit code. */
@@ -319,28 +365,17 @@ check_socket_options (BackendMain *self)
   return 0;
 }
 
-/* The daemon's properties from options that are more than a property; 0 or an exit code. */
-static int
+/* The daemon's properties from options that are more than a property. */
+static void
 apply_options (BackendMain *self)
 {
-  guint64 mode = 0660;
-  if (self->mode_text != NULL && !read_number (self->mode_text, 8, 0777, &mode))
-    return fail (EXIT_USAGE, "--socket-mode=%s is not an octal number from 0 to 0777, as in 0660",
-                 self->mode_text);
   /* Whoever hands over a socket waits for the end of the program, not for another front-end. */
-  gboolean exits = self->fd_text != NULL;
-  if (g_strcmp0 (self->on_disconnect, "exit") == 0)
-    exits = TRUE;
-  else if (g_strcmp0 (self->on_disconnect, "listen") == 0)
-    exits = FALSE;
-  else if (self->on_disconnect != NULL)
-    return fail (EXIT_USAGE, "--on-disconnect=%s is neither listen nor exit", self->on_disconnect);
+  gboolean exits = self->exits_set ? self->exits : self->fd_text != NULL;
 
   self->daemon = VHOST_DAEMON (vhost_property_set_build (self->settings));
   g_object_set (self->daemon, "name", self->name != NULL ? self->name : self->device, "socket-path",
-                self->socket_path, "socket-mode", (guint) mode, "exit-on-disconnect", exits, "mode",
-                self->client ? VHOST_DAEMON_MODE_CLIENT : VHOST_DAEMON_MODE_SERVER, NULL);
-  return 0;
+                self->socket_path, "socket-mode", self->socket_mode, "exit-on-disconnect", exits,
+                "mode", self->client ? VHOST_DAEMON_MODE_CLIENT : VHOST_DAEMON_MODE_SERVER, NULL);
 }
 
 /* The captive command */
@@ -633,6 +668,7 @@ backend_main_init (BackendMain *self, GType type, const char *device)
     .backend = vhost_property_set_new (type),
     .settings = vhost_property_set_new (VHOST_TYPE_DAEMON),
     .strings = g_ptr_array_new_with_free_func (g_free),
+    .socket_mode = 0660,
     .fd = -1,
   };
 }
@@ -652,8 +688,6 @@ backend_main_clear (BackendMain *self)
   g_free (self->fd_text);
   g_free (self->config);
   g_free (self->run);
-  g_free (self->mode_text);
-  g_free (self->on_disconnect);
   g_free (self->bus);
   g_free (self->name);
   g_strfreev (self->filter_names);
@@ -754,9 +788,10 @@ parse_and_serve (BackendMain *self, int argc, char **argv)
     return fail (EXIT_USAGE, "unexpected argument \"%s\": options begin with --; --help lists them",
                  self->rest[0]);
   status = check_socket_options (self);
-  if (status == 0)
-    status = apply_options (self);
-  return status != 0 ? status : serve (self);
+  if (status != 0)
+    return status;
+  apply_options (self);
+  return serve (self);
 }
 
 /* Public */

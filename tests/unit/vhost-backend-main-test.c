@@ -320,6 +320,7 @@ test_usage (Fixture *f, gconstpointer data)
     { "--socket-path=a", "--socket-mode=888", "octal" },
     { "--socket-path=a", "--socket-mode=1777", "octal" },
     { "--socket-path=a", "--on-disconnect=sleep", "neither listen nor exit" },
+    { "--socket-path=a", "--bus=tram", "nor a bus's address" },
     { "--socket-path=a", "--waiter=sundial", "sundial" },
     { "--socket-path=a", "--max-sessions=0", "0" },
     { "--socket-path=a", "--max-sessions=many", "many" },
@@ -364,6 +365,11 @@ test_config (Fixture *f, gconstpointer data)
     { "delay-ms=1\n", "--filter=error", 2, ":3: there is no option \"delay-ms\"" },
     { "filter=nonsense\n", "--version", 2, ":3: there is no filter \"nonsense\"" },
     { "waiter=sundial\n", "--version", 2, ":3: waiter cannot be \"sundial\"" },
+    { "socket-mode=0888\n", "--version", 2, ":3: --socket-mode=0888 is not an octal number" },
+    { "on-disconnect=sleep\n", "--version", 2, ":3: --on-disconnect=sleep is neither" },
+    { "bus=tram\n", "--version", 2, ":3: --bus=tram is neither session nor system" },
+    { "bus=tram:number=9\n", "--version", 2, "tram" },
+    { "socket-mode=0600\non-disconnect=exit\nbus=session\n", "--version", 0, "" },
   };
   g_autofree char *file = g_strconcat (f->path, ".conf", NULL);
   g_autofree char *option = g_strconcat ("--config=", file, NULL);

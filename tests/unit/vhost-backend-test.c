@@ -8,6 +8,7 @@
 #include "vhost-backend.h"
 #include "vhost-chain.h"
 #include "vhost-error.h"
+#include "vhost-filter.h"
 
 #include "hand-ring.h"
 
@@ -161,6 +162,62 @@ session_is_suspended (gpointer data)
 }
 
 static const VhostBackendPeer peer = { session_config_changed, session_is_suspended };
+
+/* A device for an interpreter that has one thread, and one that derives from it. */
+typedef TestBackend OneThread;
+typedef TestBackendClass OneThreadClass;
+typedef TestBackend AlsoOneThread;
+typedef TestBackendClass AlsoOneThreadClass;
+static GType one_thread_get_type (void);
+static GType also_one_thread_get_type (void);
+G_DEFINE_TYPE (OneThread, one_thread, test_backend_get_type ())
+G_DEFINE_TYPE (AlsoOneThread, also_one_thread, one_thread_get_type ())
+
+static void
+one_thread_class_init (OneThreadClass *klass)
+{
+  vhost_backend_class_set_main_context_only (VHOST_BACKEND_CLASS (klass));
+}
+
+static void
+one_thread_init (OneThread *self)
+{
+  (void) self;
+}
+
+static void
+also_one_thread_class_init (AlsoOneThreadClass *klass)
+{
+  (void) klass;
+}
+
+static void
+also_one_thread_init (AlsoOneThread *self)
+{
+  (void) self;
+}
+
+static guint
+count_workers (GType type, gboolean filtered)
+{
+  g_autoptr (VhostBackend) backend = g_object_new (type, "workers", 3, NULL);
+  g_autoptr (VhostBackend) filter
+      = filtered ? g_object_new (VHOST_TYPE_FILTER_DELAY, "next", backend, "workers", 2, NULL)
+                 : NULL;
+
+  return vhost_backend_get_workers (filtered ? filter : backend);
+}
+
+static void
+test_main_context_only_means_no_workers (void)
+{
+  g_assert_cmpuint (count_workers (one_thread_get_type (), FALSE), ==, 0);
+  g_assert_cmpuint (count_workers (also_one_thread_get_type (), FALSE), ==, 0);
+  g_assert_cmpuint (count_workers (one_thread_get_type (), TRUE), ==, 0);
+  /* The class that they derive from is not concerned. */
+  g_assert_cmpuint (count_workers (test_backend_get_type (), FALSE), ==, 3);
+  g_assert_cmpuint (count_workers (test_backend_get_type (), TRUE), >, 0);
+}
 
 static void
 test_class_data_is_inherited (void)
@@ -737,6 +794,8 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/backend/class-data-is-inherited", test_class_data_is_inherited);
+  g_test_add_func ("/backend/main-context-only-means-no-workers",
+                   test_main_context_only_means_no_workers);
   g_test_add_func ("/backend/properties-have-defaults-and-help",
                    test_properties_have_defaults_and_help);
   g_test_add_func ("/backend/notifies-a-property-change-once",
