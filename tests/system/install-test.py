@@ -74,7 +74,7 @@ def places():
     share, built = "share", vm.BUILD / "libvhostd"
     wanted = [f"{share}/dbus-1/interfaces/io.github.libvhostd1.xml", f"{share}/dbus-1/system.d/io.github.libvhostd1.conf",
               f"{share}/bash-completion/completions/vhostctl", f"{share}/bash-completion/completions/vhostd",
-              f"{share}/qemu/vhost-user/60-vhostd-block.json", f"{share}/man/man1/vhostctl.1", f"{share}/man/man5/vhostd.conf.5"]
+              f"{share}/zsh/site-functions/_vhostctl", f"{share}/qemu/vhost-user/60-vhostd-block.json", f"{share}/man/man1/vhostctl.1", f"{share}/man/man5/vhostd.conf.5"]
     if (built / "Vhost-1.gir").exists():
         wanted += [f"{share}/gir-1.0/Vhost-1.gir", "girepository-1.0/Vhost-1.typelib", "gi/overrides/Vhost.py",
                    "libvhostd/pytest.py"]
