@@ -59,7 +59,7 @@ def compiled():
     target = _place["folder"] / "my-device"
     if not target.exists():
         flags = run(["pkg-config", "--cflags", "--libs", "libvhostd-1"], env=_place["env"])
-        run([os.environ.get("CC", "cc").split()[0], "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-o",
+        run([*os.environ.get("CC", "cc").split(), "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-o",
              target, EXAMPLE, *shlex.split(flags)])
     return target
 
