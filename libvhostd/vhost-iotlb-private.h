@@ -26,6 +26,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostIotlb, vhost_iotlb_free)
  * Replaces whatever of older ranges it overlaps. */
 gboolean vhost_iotlb_update (VhostIotlb *self, VhostMemory *memory, guint64 iova, guint64 size,
                              guint64 user_address, guint access, GError **error);
+/* Whether that UPDATE takes something away: an address that leads elsewhere now, or may be used for
+ * less. */
+gboolean vhost_iotlb_contradicts (VhostIotlb *self, guint64 iova, guint64 size,
+                                  guint64 user_address, guint access);
 /* INVALIDATE: cuts the range out; what sticks out at either side stays. FALSE: nothing was there.
  * @size 0 with @iova 0, or a range that reaches the end of the address space, is everything from
  * there on. */

@@ -186,6 +186,22 @@ vhost_iotlb_update (VhostIotlb *self, VhostMemory *memory, guint64 iova, guint64
 }
 
 gboolean
+vhost_iotlb_contradicts (VhostIotlb *self, guint64 iova, guint64 size, guint64 user_address,
+                         guint access)
+{
+  guint64 last = iova + (size - 1);
+
+  if (size == 0 || size - 1 > G_MAXUINT64 - iova)
+    return FALSE; /* it will be refused */
+  for (guint i = find_first (self, iova); i < self->n && self->entries[i].iova <= last; i++)
+    /* The same distance, wherever they begin; it may be negative, and wraps alike. */
+    if (self->entries[i].user_address - self->entries[i].iova != user_address - iova
+        || (self->entries[i].access & ~access) != 0)
+      return TRUE;
+  return FALSE;
+}
+
+gboolean
 vhost_iotlb_invalidate (VhostIotlb *self, guint64 iova, guint64 size)
 {
   guint64 last;

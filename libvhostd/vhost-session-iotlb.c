@@ -129,10 +129,12 @@ continue_iotlb (VhostSession *self)
 }
 
 /* Who invalidates reuses the memory on our word: all rings have let go of it by then, and so have
- * the requests in flight. UPDATE waits for the rings, which bounds the views that are under way. */
+ * the requests in flight. So it is with an UPDATE that leads elsewhere. Any other UPDATE waits for
+ * the rings only, which bounds the views that are under way. */
 VHOST_SESSION_HANDLER (iotlb_msg)
 {
   VhostWireIotlb entry = message->payload.iotlb;
+  gboolean takes_away = entry.type == VHOST_WIRE_IOTLB_INVALIDATE;
   guint64 last;
 
   switch (entry.type)
@@ -146,6 +148,8 @@ VHOST_SESSION_HANDLER (iotlb_msg)
                        entry.iova);
           return VHOST_SESSION_REFUSED;
         }
+      takes_away = vhost_iotlb_contradicts (self->iotlb, entry.iova, entry.size, entry.user_address,
+                                            entry.access);
       if (!vhost_iotlb_update (self->iotlb, self->memory, entry.iova, entry.size,
                                entry.user_address, entry.access, error))
         return VHOST_SESSION_REFUSED;
@@ -166,9 +170,8 @@ VHOST_SESSION_HANDLER (iotlb_msg)
   /* As the table sees it: size 0 at 0, and what would wrap, reach the end. */
   last = entry.size == 0 || entry.size - 1 > G_MAXUINT64 - entry.iova ? G_MAXUINT64
                                                                       : entry.iova + entry.size - 1;
-  if (entry.type == VHOST_WIRE_IOTLB_INVALIDATE
-          ? vhost_session_post_invalidation (self, entry.iova, last)
-          : vhost_session_post_ring_memory (self))
+  if (takes_away ? vhost_session_post_invalidation (self, entry.iova, last)
+                 : vhost_session_post_ring_memory (self))
     return vhost_session_wait (self, continue_iotlb);
   vhost_session_reply_u64 (self, 0);
   return VHOST_SESSION_REPLIED;

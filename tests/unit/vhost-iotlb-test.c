@@ -98,6 +98,35 @@ test_translates_by_the_table_alone (Fixture *self, gconstpointer data)
   g_assert_null (guest_memory_at (view, 0));
 }
 
+static gboolean
+contradicts (Fixture *self, guint64 iova, guint64 n, guint64 to, guint access)
+{
+  return vhost_iotlb_contradicts (self->table, iova * PAGE, n * PAGE, UVA + to * PAGE, access);
+}
+
+static void
+test_tells_what_takes_away (Fixture *self, gconstpointer data)
+{
+  g_assert_false (contradicts (self, 0, 8, 0, BOTH));
+  update (self, 10, 4, 2, BOTH);
+  update (self, 20, 4, 12, READ);
+  /* The same, a part of it, more, beside it, with more rights. */
+  g_assert_false (contradicts (self, 10, 4, 2, BOTH));
+  g_assert_false (contradicts (self, 12, 1, 4, BOTH));
+  g_assert_false (contradicts (self, 8, 20, 0, BOTH));
+  g_assert_false (contradicts (self, 14, 6, 30, READ));
+  g_assert_false (contradicts (self, 20, 4, 12, BOTH));
+  /* Elsewhere, fewer rights, in one of two, with one page. */
+  g_assert_true (contradicts (self, 10, 4, 3, BOTH));
+  g_assert_true (contradicts (self, 10, 4, 2, READ));
+  g_assert_true (contradicts (self, 20, 4, 12, WRITE));
+  g_assert_true (contradicts (self, 0, 11, 0, BOTH));
+  g_assert_true (contradicts (self, 13, 8, 5, READ));
+  /* What will be refused. */
+  g_assert_false (contradicts (self, 10, 0, 9, BOTH));
+  g_assert_false (vhost_iotlb_contradicts (self->table, 2, G_MAXUINT64, 0, READ));
+}
+
 static void
 test_refuses_bad_updates (Fixture *self, gconstpointer data)
 {
@@ -367,6 +396,7 @@ main (int argc, char **argv)
     { "/iotlb/leaves-out-memory-that-is-gone", test_leaves_out_memory_that_is_gone },
     { "/iotlb/reaches-the-last-address", test_reaches_the_last_address },
     { "/iotlb/a-view-never-changes", test_a_view_never_changes },
+    { "/iotlb/tells-what-takes-away", test_tells_what_takes_away },
     { "/iotlb/forgets-the-oldest-when-full", test_forgets_the_oldest_when_full },
     { "/iotlb/cutting-keeps-the-bound", test_cutting_keeps_the_bound },
   };

@@ -300,6 +300,51 @@ test_an_invalidation_waits_for_its_requests (Fixture *f, gconstpointer data)
   g_assert_cmpuint (hand_used_index (&f->hand), ==, 1);
 }
 
+/* The request's page leads elsewhere, or may only be read: the answer waits. The same once more,
+ * for its neighbour, or with more rights: it does not. */
+static void
+an_update_waits (Fixture *f, gboolean leads_elsewhere)
+{
+  VhostWireIotlb entry = { .iova = HAND_DATA - HAND_BASE + IOVA,
+                           .size = 4096,
+                           .user_address = HAND_DATA - HAND_BASE + HAND_USER,
+                           .access = 3,
+                           .type = VHOST_WIRE_IOTLB_UPDATE };
+
+  atomic_store (&f->device->hold, TRUE);
+  start_behind (f);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_SIZE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  ITERATE_UNTIL (atomic_load (&f->device->n_held) == 1);
+  g_assert_cmpuint (update (f, HAND_DATA, 4096), ==, 0);
+  g_assert_cmpuint (
+      send_entry (f, entry.type, entry.iova + 4096, 4096, entry.user_address + 8192, 1), ==, 0);
+  g_assert_cmpuint (update (f, HAND_DATA + 4096, 4096), ==, 0);
+  entry.user_address += leads_elsewhere ? 4096 : 0;
+  entry.access = leads_elsewhere ? 3 : 1;
+  send_message (f, VHOST_WIRE_IOTLB_MSG, 0, &entry, sizeof entry, NULL, 0);
+  ITERATE_UNTIL (f->session->busy);
+  wait_for_worker (f);
+  g_assert_false (is_readable (f->peer));
+  g_assert_true (f->session->busy);
+  post_completion (f);
+  g_assert_cmpuint (receive_u64 (f, VHOST_WIRE_IOTLB_MSG), ==, 0);
+  g_assert_cmpuint (hand_used_index (&f->hand), ==, 1);
+}
+
+static void
+test_an_update_that_leads_elsewhere_waits (Fixture *f, gconstpointer data)
+{
+  an_update_waits (f, TRUE);
+}
+
+static void
+test_an_update_that_forbids_waits (Fixture *f, gconstpointer data)
+{
+  an_update_waits (f, FALSE);
+}
+
 static void
 test_an_invalidation_does_not_wait_for_ever (Fixture *f, gconstpointer data)
 {
@@ -334,6 +379,9 @@ main (int argc, char **argv)
   ADD ("asks-again-on-another-channel", set_up, test_asks_again_on_another_channel);
   ADD ("an-invalidation-waits-for-its-requests", set_up,
        test_an_invalidation_waits_for_its_requests);
+  ADD ("an-update-that-leads-elsewhere-waits-for-its-requests", set_up,
+       test_an_update_that_leads_elsewhere_waits);
+  ADD ("an-update-that-forbids-waits-for-its-requests", set_up, test_an_update_that_forbids_waits);
   ADD ("an-invalidation-does-not-wait-for-ever", set_up_impatient,
        test_an_invalidation_does_not_wait_for_ever);
   ADD ("setting-features-forgets-translations", set_up, test_features_begin_anew);
