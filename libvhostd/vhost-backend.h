@@ -65,7 +65,8 @@ typedef enum
  * @set_mtu: no default: the guest's link has this MTU (control)
  * @create_crypto_session: no default: makes a session out of the front-end's description, whose
  * layout is between the two; returns its number, or a negative one with an error (control)
- * @close_crypto_session: no default: closes such a session (control)
+ * @close_crypto_session: no default: closes such a session, also one that its front-end left open
+ *   when it went (control)
  * @set_gpu_socket: no default: takes over the socket to the front-end's display (control)
  */
 struct _VhostBackendClass

@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define MOST_CRYPTO_SESSIONS 65536
+
 guint64
 vhost_session_get_device_protocol_bits (VhostSession *self)
 {
@@ -58,6 +60,52 @@ VHOST_SESSION_HANDLER (net_set_mtu)
                                                                             : VHOST_SESSION_REFUSED;
 }
 
+/* A front-end that goes does not close its crypto sessions: we do. */
+static void
+remember_crypto_session (VhostSession *self, gint64 id)
+{
+  if (self->crypto_sessions == NULL)
+    self->crypto_sessions = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  g_hash_table_add (self->crypto_sessions, g_memdup2 (&id, sizeof id));
+}
+
+void
+vhost_session_clear_crypto (VhostSession *self)
+{
+  g_autoptr (GHashTable) table = g_steal_pointer (&self->crypto_sessions);
+  GHashTableIter iter;
+  gpointer id;
+
+  if (table == NULL)
+    return;
+  g_hash_table_iter_init (&iter, table);
+  while (g_hash_table_iter_next (&iter, &id, NULL))
+    {
+      g_autoptr (GError) error = NULL;
+
+      if (!vhost_backend_close_crypto_session (self->backend, (guint64) * (gint64 *) id, &error))
+        vhost_debug (CONTROL, "%s: a crypto session that was left: %s", self->peer_label,
+                     error->message);
+    }
+}
+
+static gboolean
+open_crypto_session (VhostSession *self, GBytes *description, gint64 *id, GError **error)
+{
+  if (self->crypto_sessions != NULL
+      && g_hash_table_size (self->crypto_sessions) >= MOST_CRYPTO_SESSIONS)
+    {
+      g_set_error (error, VHOST_ERROR, VHOST_ERROR_BUSY,
+                   "%u are open, which is the most for one front-end: close some",
+                   MOST_CRYPTO_SESSIONS);
+      return FALSE;
+    }
+  if (!vhost_backend_create_crypto_session (self->backend, description, id, error))
+    return FALSE;
+  remember_crypto_session (self, *id);
+  return TRUE;
+}
+
 /* The layout is between front-end and device, but for its first 8 bytes, where the answer has the
  * number of the session. A device that refuses says so there. */
 VHOST_SESSION_HANDLER (create_crypto_session)
@@ -66,7 +114,7 @@ VHOST_SESSION_HANDLER (create_crypto_session)
   g_autoptr (GError) failure = NULL;
   gint64 id = -1;
 
-  if (!vhost_backend_create_crypto_session (self->backend, description, &id, &failure))
+  if (!open_crypto_session (self, description, &id, &failure))
     {
       vhost_debug (CONTROL, "%s: no crypto session: %s", self->peer_label, failure->message);
       id = -1;
@@ -78,9 +126,13 @@ VHOST_SESSION_HANDLER (create_crypto_session)
 
 VHOST_SESSION_HANDLER (close_crypto_session)
 {
-  return vhost_backend_close_crypto_session (self->backend, message->payload.u64, error)
-             ? VHOST_SESSION_DONE
-             : VHOST_SESSION_REFUSED;
+  gint64 id = (gint64) message->payload.u64;
+
+  if (!vhost_backend_close_crypto_session (self->backend, message->payload.u64, error))
+    return VHOST_SESSION_REFUSED;
+  if (self->crypto_sessions != NULL)
+    g_hash_table_remove (self->crypto_sessions, &id);
+  return VHOST_SESSION_DONE;
 }
 
 VHOST_SESSION_HANDLER (gpu_set_socket)

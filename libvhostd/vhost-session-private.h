@@ -184,9 +184,10 @@ struct _VhostSession
   VhostInflight *inflight; /* (owned) (nullable): SET_INFLIGHT_FD */
 
   /* The vIOMMU */
-  VhostIotlb *iotlb; /* (owned) (nullable): without ACCESS_PLATFORM */
-  VhostMemory *view; /* (owned) (nullable): what the rings use then */
-  GSList *misses;    /* of VhostSessionMiss, asked and not answered */
+  VhostIotlb *iotlb;           /* (owned) (nullable): without ACCESS_PLATFORM */
+  VhostMemory *view;           /* (owned) (nullable): what the rings use then */
+  GHashTable *crypto_sessions; /* (owned) (nullable): of gint64: what the front-end has open */
+  GSList *misses;              /* of VhostSessionMiss, asked and not answered */
   guint n_misses;
   GSource *miss_source;  /* (owned) (nullable): rings are to learn what does not exist ... */
   gboolean miss_delayed; /* ... when the current message has ended */
@@ -405,6 +406,8 @@ void vhost_session_post_log (VhostSession *self, VhostSessionVring *vring);
 gboolean vhost_session_check_log (VhostSession *self, VhostSessionVring *vring,
                                   const VhostWireVringAddr *addr, GError **error);
 void vhost_session_clear_log (VhostSession *self);
+/* Closes what the front-end has left open at the device. */
+void vhost_session_clear_crypto (VhostSession *self);
 
 /* vhost-session-inflight.c */
 VHOST_SESSION_HANDLER (get_inflight_fd);

@@ -74,6 +74,7 @@ vhost_session_finalize (GObject *object)
   clear_source (&self->retry_timer);
   g_clear_pointer (&self->channel, vhost_channel_free);
   vhost_session_clear_log (self);
+  vhost_session_clear_crypto (self);
   g_clear_pointer (&self->inflight, vhost_inflight_unref);
   g_clear_pointer (&self->memory, vhost_memory_unref);
   g_clear_pointer (&self->inbox, vhost_session_inbox_unref);

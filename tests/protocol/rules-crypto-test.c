@@ -57,6 +57,39 @@ test_failures (void)
 }
 
 static void
+open_session (Rich *f)
+{
+  Session session = { -1, { 1 } }, answer;
+
+  rich_send (f, RICH_CREATE_CRYPTO_SESSION, &session, sizeof session, -1);
+  rich_receive (f, RICH_CREATE_CRYPTO_SESSION, &answer, sizeof answer, NULL);
+  g_assert_cmpint (answer.id, ==, 77);
+}
+
+/* Without a word of the front-end; but one that it has closed is not closed twice. */
+static void
+test_left_open (void)
+{
+  Rich f;
+
+  rich_begin (&f, LIVE_ALL_FEATURES);
+  open_session (&f);
+  g_assert_cmpint (f.data->crypto_closed, ==, -1);
+  vhost_frontend_close (f.frontend);
+  LIVE_WAIT_FOR (f.data->crypto_closed == 77);
+  rich_end (&f);
+
+  rich_begin (&f, LIVE_ALL_FEATURES);
+  open_session (&f);
+  g_assert_cmpuint (raw_u64 (f.frontend, RICH_CLOSE_CRYPTO_SESSION, 77), ==, 0);
+  f.data->crypto_closed = -1;
+  vhost_frontend_close (f.frontend);
+  LIVE_WAIT_FOR (raw_count_sessions (f.device) == 0);
+  g_assert_cmpint (f.data->crypto_closed, ==, -1);
+  rich_end (&f);
+}
+
+static void
 test_display (void)
 {
   Rich f;
@@ -102,6 +135,7 @@ main (int argc, char **argv)
 
   TEST ("CREATE_CRYPTO_SESSION-makes-what-CLOSE_CRYPTO_SESSION-ends", test_sessions);
   TEST ("CREATE_CRYPTO_SESSION-fails-with-a-negative-number", test_failures);
+  TEST ("a-crypto-session-ends-with-its-front-end", test_left_open);
   TEST ("GPU_SET_SOCKET-reaches-the-device", test_display);
   TEST ("GPU_SET_SOCKET-is-refused-by-a-device-without-display", test_no_display);
   return g_test_run ();
