@@ -31,6 +31,9 @@
 
 /* Requests that have not ended: more are refused. */
 #define REQUESTS_MAX 1024
+/* On top of them, the rings' own: a driver waits for its call. Few for each ring are out at once.
+ */
+#define RING_REQUESTS_MAX 1024
 
 typedef struct
 {
@@ -421,6 +424,20 @@ keep_fds (Request *request, const int *fds, guint n_fds)
   return TRUE;
 }
 
+static guint
+get_limit (VhostWireBackendRequest request)
+{
+  switch (request)
+    {
+    case VHOST_WIRE_BACKEND_IOTLB_MSG:
+    case VHOST_WIRE_BACKEND_VRING_CALL:
+    case VHOST_WIRE_BACKEND_VRING_ERR:
+      return REQUESTS_MAX + RING_REQUESTS_MAX;
+    default:
+      return REQUESTS_MAX;
+    }
+}
+
 guint
 vhost_backend_channel_send (VhostBackendChannel *self, VhostWireBackendRequest request,
                             const void *payload, guint32 size, const int *fds, guint n_fds,
@@ -445,11 +462,11 @@ vhost_backend_channel_send (VhostBackendChannel *self, VhostWireBackendRequest r
   else if (row == NULL || n_fds > VHOST_WIRE_MAX_FDS)
     g_set_error (&entry->error, VHOST_ERROR, VHOST_ERROR_INVALID,
                  "request %u with %u descriptors is none that a back-end can send", request, n_fds);
-  else if (self->unsent.length + self->sent.length >= REQUESTS_MAX)
+  else if (self->unsent.length + self->sent.length >= get_limit (request))
     g_set_error (&entry->error, VHOST_ERROR, VHOST_ERROR_BUSY,
                  "request %u cannot be sent: %u wait for the front-end already; try again when "
                  "some have ended",
-                 request, REQUESTS_MAX);
+                 request, get_limit (request));
   if (entry->error != NULL)
     {
       end_request (self, entry);

@@ -312,6 +312,39 @@ test_bounded (Fixture *f, gconstpointer data)
     }
 }
 
+/* A device with many requests of its own does not keep its rings from being heard, and they are
+ * bounded as well. */
+static void
+test_calls_go_beyond (Fixture *f, gconstpointer data)
+{
+  Done done[1024], calls[1100], late = { .fd = -1 };
+
+  for (guint i = 0; i < G_N_ELEMENTS (done); i++)
+    {
+      done[i] = (Done){ .fd = -1 };
+      ask (f, VHOST_WIRE_BACKEND_SHMEM_UNMAP, &done[i]);
+    }
+  for (guint i = 0; i < G_N_ELEMENTS (calls); i++)
+    {
+      calls[i] = (Done){ .fd = -1 };
+      ask (f, VHOST_WIRE_BACKEND_VRING_CALL, &calls[i]);
+    }
+  ask (f, VHOST_WIRE_BACKEND_SHMEM_UNMAP, &late);
+  iterate ();
+  assert_failed (&late, VHOST_ERROR, VHOST_ERROR_BUSY);
+  for (guint i = 0; i < G_N_ELEMENTS (calls); i++)
+    if (i < 1024)
+      g_assert_cmpuint (calls[i].n, ==, 0);
+    else
+      assert_failed (&calls[i], VHOST_ERROR, VHOST_ERROR_BUSY);
+  vhost_fd_clear (&f->peer);
+  iterate ();
+  for (guint i = 0; i < 1024; i++)
+    assert_failed (&calls[i], VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+  for (guint i = 0; i < G_N_ELEMENTS (done); i++)
+    assert_failed (&done[i], VHOST_ERROR, VHOST_ERROR_DISCONNECTED);
+}
+
 static void
 test_wrong (Fixture *f, gconstpointer data)
 {
@@ -440,6 +473,7 @@ main (int argc, char **argv)
   ADD ("matches-answers-in-order-and-not-those-to-changes", TRUE, test_order);
   ADD ("makes-up-answers-where-none-will-come", FALSE, test_made_up);
   ADD ("holds-a-bounded-number-of-requests", TRUE, test_bounded);
+  ADD ("calls-of-rings-go-out-beyond-that", TRUE, test_calls_go_beyond);
   ADD ("ends-on-a-wrong-answer-with-all-requests", TRUE, test_wrong);
   ADD ("ends-on-an-answer-that-nobody-asked-for", TRUE, test_unasked);
   ADD ("drops-the-answer-to-a-cancelled-request", TRUE, test_cancelled);
