@@ -9,6 +9,7 @@
 #include "vhost-backend-main.h"
 
 #include "vhost-backend-private.h"
+#include "vhost-captive-private.h"
 #include "vhost-daemon.h"
 #include "vhost-device-file-private.h"
 #include "vhost-error.h"
@@ -19,7 +20,6 @@
 
 #include <errno.h>
 #include <glib-unix.h>
-#include <glib/gstdio.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,6 @@
 
 #define EXIT_USAGE 2
 #define LISTEN_FDS_START 3
-#define KILL_AFTER_MS 2000 /* a captive command that ignores its signal */
 
 typedef struct
 {
@@ -61,13 +60,8 @@ typedef struct
   int fd; /* (owned): given to us; -1 */
   gboolean fd_is_activated;
 
-  /* The captive command */
-  char *folder;       /* (owned) (nullable): holds the socket */
-  GSubprocess *child; /* (owned) (nullable): while it runs */
-  gboolean own_group; /* the command leads a process group */
-  int child_status;
-  gboolean failed; /* strict, and the device has reported an error */
-  guint kill_timer;
+  VhostCaptive *captive; /* (owned) (nullable): --run */
+  gboolean failed;       /* strict, and the device has reported an error */
 } BackendMain;
 
 /* Messages */
@@ -378,143 +372,25 @@ apply_options (BackendMain *self)
                 "mode", self->client ? VHOST_DAEMON_MODE_CLIENT : VHOST_DAEMON_MODE_SERVER, NULL);
 }
 
-/* The captive command */
-
-/* What QEMU wants to hear for each type of device; %s is the chardev. */
-static const struct
-{
-  const char *device;
-  const char *arguments;
-} qemu_devices[] = {
-  { "block", "-device vhost-user-blk-pci,chardev=vhost0" },
-  { "fs", "-device vhost-user-fs-pci,chardev=vhost0,tag=vhost0" },
-  { "gpio", "-device vhost-user-gpio-pci,chardev=vhost0" },
-  { "gpu", "-device vhost-user-gpu-pci,chardev=vhost0" },
-  { "i2c", "-device vhost-user-i2c-pci,chardev=vhost0" },
-  { "input", "-device vhost-user-input-pci,chardev=vhost0" },
-  { "net", "-netdev vhost-user,id=vhostnet0,chardev=vhost0 "
-           "-device virtio-net-pci,netdev=vhostnet0" },
-  { "rng", "-device vhost-user-rng-pci,chardev=vhost0" },
-  { "scsi", "-device vhost-user-scsi-pci,chardev=vhost0" },
-  { "sound", "-device vhost-user-snd-pci,chardev=vhost0" },
-  { "vsock", "-device vhost-user-vsock-pci,chardev=vhost0" },
-};
-
-static char *
-make_qemu_arguments (BackendMain *self)
-{
-  for (guint i = 0; i < G_N_ELEMENTS (qemu_devices); i++)
-    if (strcmp (qemu_devices[i].device, self->device) == 0)
-      return g_strdup_printf ("-chardev socket,id=vhost0,path=%s %s", self->socket_path,
-                              qemu_devices[i].arguments);
-  return g_strdup_printf ("-chardev socket,id=vhost0,path=%s "
-                          "-device vhost-user-device-pci,chardev=vhost0,virtio-id=%u",
-                          self->socket_path,
-                          vhost_backend_get_virtio_id (vhost_daemon_get_backend (self->daemon)));
-}
-
-/* A folder that only this user can enter. Its name goes unquoted through a shell and QEMU's commas.
- */
-static gboolean
-make_captive_folder (BackendMain *self, GError **error)
-{
-  static const char plain[] = G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "/._-";
-  const char *parent = g_get_tmp_dir ();
-  if (strspn (parent, plain) != strlen (parent) || strlen (parent) > 64)
-    parent = "/tmp";
-  self->folder = g_build_filename (parent, "vhostd-XXXXXX", NULL);
-  if (g_mkdtemp (self->folder) == NULL)
-    {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_FAILED,
-                   "cannot make a folder for the socket in %s: %s", parent, g_strerror (errno));
-      g_clear_pointer (&self->folder, g_free);
-      return FALSE;
-    }
-  self->socket_path = g_build_filename (self->folder, "socket", NULL);
-  return TRUE;
-}
-
-/* Between fork and exec: async-signal-safe calls only. */
-static void
-prepare_child (gpointer data)
-{
-  signal (SIGPIPE, SIG_DFL);
-  /* Then a signal reaches all that the shell starts. Not on a terminal, where the group would be
-   * in the background, and where the terminal's own signals reach everyone anyway. */
-  if (((BackendMain *) data)->own_group)
-    setpgid (0, 0);
-}
-
-/* Thread: control. */
-static void
-on_child_exited (GObject *object, GAsyncResult *result, gpointer data)
-{
-  BackendMain *self = data;
-  GSubprocess *child = G_SUBPROCESS (object);
-  g_subprocess_wait_finish (child, result, NULL);
-  self->child_status = g_subprocess_get_if_exited (child) ? g_subprocess_get_exit_status (child)
-                                                          : 128 + g_subprocess_get_term_sig (child);
-  g_clear_handle_id (&self->kill_timer, g_source_remove);
-  g_clear_object (&self->child);
-  vhost_daemon_quit (self->daemon);
-}
-
-static gboolean
-run_command (BackendMain *self, GError **error)
-{
-  g_autofree char *qemu = make_qemu_arguments (self);
-  g_autoptr (GSubprocessLauncher) launcher
-      = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDIN_INHERIT);
-  g_subprocess_launcher_setenv (launcher, "vhost_socket", self->socket_path, TRUE);
-  g_subprocess_launcher_setenv (launcher, "vhost_qemu", qemu, TRUE);
-  g_subprocess_launcher_unsetenv (launcher, "NOTIFY_SOCKET");
-  self->own_group = !isatty (STDIN_FILENO);
-  g_subprocess_launcher_set_child_setup (launcher, prepare_child, self, NULL);
-  self->child = g_subprocess_launcher_spawn (launcher, error, "sh", "-c", self->run, NULL);
-  if (self->child == NULL)
-    return FALSE;
-  g_subprocess_wait_async (self->child, NULL, on_child_exited, self);
-  return TRUE;
-}
-
-static void
-signal_child (BackendMain *self, int number)
-{
-  const char *identifier = g_subprocess_get_identifier (self->child);
-  guint64 pid;
-  /* No identifier: it has ended, and we hear of that soon. */
-  if (!read_number (identifier, 10, G_MAXINT, &pid))
-    return;
-  if (!self->own_group || kill (-(pid_t) pid, number) == -1)
-    g_subprocess_send_signal (self->child, number);
-}
-
-/* Thread: control. */
-static gboolean
-on_kill_timer (gpointer data)
-{
-  BackendMain *self = data;
-  self->kill_timer = 0;
-  g_warning ("the command did not end within %d ms and is killed", KILL_AFTER_MS);
-  signal_child (self, SIGKILL);
-  return G_SOURCE_REMOVE;
-}
-
 /* Running */
 
 /* The command first: while it ends it may still need its device. */
 static gboolean
 end_with (BackendMain *self, int number)
 {
-  if (self->child != NULL)
-    {
-      signal_child (self, number);
-      if (self->kill_timer == 0)
-        self->kill_timer = g_timeout_add (KILL_AFTER_MS, on_kill_timer, self);
-    }
+  if (self->captive != NULL && vhost_captive_is_running (self->captive))
+    vhost_captive_signal (self->captive, number);
   else
     vhost_daemon_quit (self->daemon);
   return G_SOURCE_CONTINUE;
+}
+
+/* Thread: control. */
+static void
+on_command_ended (gpointer data)
+{
+  BackendMain *self = data;
+  vhost_daemon_quit (self->daemon);
 }
 
 /* Thread: control, all three. */
@@ -624,9 +500,11 @@ serve (BackendMain *self)
     }
   if (self->run != NULL)
     {
-      if (!make_captive_folder (self, &error))
+      self->captive = vhost_captive_new (&error);
+      if (self->captive == NULL)
         return fail (EXIT_FAILURE, "%s", error->message);
-      g_object_set (self->daemon, "socket-path", self->socket_path, NULL);
+      g_object_set (self->daemon, "socket-path", vhost_captive_get_socket_path (self->captive),
+                    NULL);
     }
   g_autoptr (VhostService) service = NULL;
   if (self->bus != NULL && (service = join_bus (self, &error)) == NULL)
@@ -640,7 +518,9 @@ serve (BackendMain *self)
     g_unix_signal_add (SIGHUP, on_sighup, self),
   };
   int status = EXIT_SUCCESS;
-  if (self->run != NULL && !run_command (self, &error))
+  if (self->captive != NULL
+      && !vhost_captive_run (self->captive, self->run, self->device,
+                             vhost_backend_get_virtio_id (backend), on_command_ended, self, &error))
     {
       status = fail (EXIT_FAILURE, "cannot run the command: %s", error->message);
       vhost_daemon_quit (self->daemon);
@@ -650,13 +530,15 @@ serve (BackendMain *self)
   if (service != NULL)
     leave_bus (service);
   /* With --on-disconnect=exit the daemon may be gone before the command is. */
-  while (self->child != NULL)
+  while (self->captive != NULL && vhost_captive_is_running (self->captive))
     g_main_context_iteration (NULL, TRUE);
   for (guint i = 0; i < G_N_ELEMENTS (watches); i++)
     g_source_remove (watches[i]);
   if (self->failed)
     return EXIT_FAILURE;
-  return status != EXIT_SUCCESS ? status : self->child_status;
+  if (status == EXIT_SUCCESS && self->captive != NULL)
+    status = vhost_captive_get_status (self->captive);
+  return status;
 }
 
 static void
@@ -679,8 +561,7 @@ backend_main_clear (BackendMain *self)
   if (self->daemon != NULL)
     g_object_set_data (G_OBJECT (self->daemon), "vhost-backend-main", NULL);
   g_clear_object (&self->daemon);
-  if (self->folder != NULL)
-    g_rmdir (self->folder);
+  vhost_captive_free (self->captive);
   vhost_property_set_free (self->backend);
   vhost_property_set_free (self->settings);
   vhost_filter_options_free (self->filters);
@@ -693,7 +574,6 @@ backend_main_clear (BackendMain *self)
   g_strfreev (self->filter_names);
   g_strfreev (self->rest);
   g_ptr_array_unref (self->strings);
-  g_free (self->folder);
 }
 
 /* Whether a filter that a device file names is there. */
