@@ -27,6 +27,8 @@ void vhost_fd_clear (int *fd);
 /* The same for a descriptor that came from outside: what may wait in close () (a socket that
  * lingers, a file of a file system that a process serves) is closed on a thread of its own. */
 void vhost_fd_discard (int *fd);
+/* Waits until all of these are closed: for tests that count. */
+void vhost_fd_settle (void);
 
 /* Closes the socket of a connection: also what lies unread in it, which may be descriptors. */
 void vhost_fd_close_connection (int *fd);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -27,7 +28,7 @@
 #define DRAIN_CHUNK 4096
 #define DRAIN_MAX_CHUNKS 16
 
-/* Threads that close descriptors of strangers; they end when there is nothing to close. */
+/* Threads that close descriptors of strangers. */
 #define MOST_CLOSERS 8
 
 /* A write to a pipe or socket whose reader has gone raises SIGPIPE, for which write() knows no
@@ -143,16 +144,84 @@ closes_at_once (int fd)
     }
 }
 
-static void
-close_slowly (gpointer item, G_GNUC_UNUSED gpointer data)
+/* Descriptors of strangers, and the threads that close them: each goes when nothing is left. */
+static struct
 {
-  close (GPOINTER_TO_INT (item) - 1);
+  pthread_mutex_t lock;
+  pthread_cond_t settled;
+  GArray *fds; /* (nullable): of int */
+  guint n_threads;
+} closers = { .lock = PTHREAD_MUTEX_INITIALIZER, .settled = PTHREAD_COND_INITIALIZER };
+
+static void *
+close_slowly (void *unused)
+{
+  pthread_mutex_lock (&closers.lock);
+  while (closers.fds->len > 0)
+    {
+      int fd = g_array_index (closers.fds, int, 0);
+
+      g_array_remove_index (closers.fds, 0);
+      pthread_mutex_unlock (&closers.lock);
+      close (fd);
+      pthread_mutex_lock (&closers.lock);
+    }
+  closers.n_threads--;
+  pthread_cond_broadcast (&closers.settled);
+  pthread_mutex_unlock (&closers.lock);
+  return NULL;
+}
+
+static gboolean
+start_closer (void)
+{
+  pthread_attr_t attributes;
+  pthread_t thread;
+  gboolean started;
+
+  pthread_attr_init (&attributes);
+  pthread_attr_setdetachstate (&attributes, PTHREAD_CREATE_DETACHED);
+  started = pthread_create (&thread, &attributes, close_slowly, NULL) == 0;
+  pthread_attr_destroy (&attributes);
+  return started;
+}
+
+/* Who makes all threads wait makes his next descriptors wait, which his limit of descriptors in
+ * flight and ours bound. */
+static void
+close_elsewhere (int fd)
+{
+  gboolean here = FALSE;
+
+  pthread_mutex_lock (&closers.lock);
+  if (closers.fds == NULL)
+    closers.fds = g_array_new (FALSE, FALSE, sizeof (int));
+  g_array_append_val (closers.fds, fd);
+  if (closers.n_threads < MOST_CLOSERS && start_closer ())
+    closers.n_threads++;
+  if (closers.n_threads == 0)
+    {
+      /* No thread can be had at all. */
+      g_array_set_size (closers.fds, closers.fds->len - 1);
+      here = TRUE;
+    }
+  pthread_mutex_unlock (&closers.lock);
+  if (here)
+    close (fd);
+}
+
+void
+vhost_fd_settle (void)
+{
+  pthread_mutex_lock (&closers.lock);
+  while (closers.n_threads > 0)
+    pthread_cond_wait (&closers.settled, &closers.lock);
+  pthread_mutex_unlock (&closers.lock);
 }
 
 void
 vhost_fd_discard (int *fd)
 {
-  static gsize closers = 0;
   int saved_errno = errno;
   int old = *fd;
 
@@ -160,18 +229,9 @@ vhost_fd_discard (int *fd)
   if (old < 0)
     return;
   if (closes_at_once (old))
-    {
-      close (old);
-    }
+    close (old);
   else
-    {
-      /* Who makes all of them wait makes his next descriptors wait, which his limit of descriptors
-       * in flight and ours bound. */
-      if (g_once_init_enter (&closers))
-        g_once_init_leave (
-            &closers, (gsize) g_thread_pool_new (close_slowly, NULL, MOST_CLOSERS, FALSE, NULL));
-      g_thread_pool_push ((GThreadPool *) closers, GINT_TO_POINTER (old + 1), NULL);
-    }
+    close_elsewhere (old);
   errno = saved_errno;
 }
 

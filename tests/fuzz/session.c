@@ -515,6 +515,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 
   if (memory == NULL)
     set_up ();
+  vhost_fd_settle ();
   free_fds = vhost_fd_count_free ();
   reset ();
   if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0)
@@ -582,6 +583,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   while (g_main_context_iteration (NULL, FALSE))
     ;
   g_assert_finalize_object (backend);
+  vhost_fd_settle ();
   g_assert_cmpuint (vhost_fd_count_free (), ==, free_fds);
   return 0;
 }

@@ -161,9 +161,11 @@ fuzz_channel (const guint8 *data, size_t size)
 int
 LLVMFuzzerTestOneInput (const guint8 *data, size_t size)
 {
+  vhost_fd_settle ();
   guint free_before = vhost_fd_count_free ();
   fuzz_message (data, size);
   fuzz_channel (data, size);
+  vhost_fd_settle ();
   require (vhost_fd_count_free () == free_before);
   return 0;
 }

@@ -212,6 +212,7 @@ rich_count_fds (void)
   /* What GLib opens at first use is there. */
   g_object_unref (g_task_new (NULL, NULL, NULL, NULL));
   rich_settle ();
+  vhost_fd_settle ();
   dir = opendir ("/proc/self/fd");
   while (readdir (dir) != NULL)
     n++;

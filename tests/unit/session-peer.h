@@ -591,8 +591,11 @@ wait_for_worker (Fixture *f)
 static inline guint
 count_fds (void)
 {
-  DIR *dir = opendir ("/proc/self/fd");
+  DIR *dir;
   guint n = 0;
+
+  vhost_fd_settle ();
+  dir = opendir ("/proc/self/fd");
 
   while (readdir (dir) != NULL)
     n++;

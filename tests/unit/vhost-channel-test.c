@@ -27,6 +27,7 @@ static void
 set_up (Fixture *f, gconstpointer data)
 {
   int pair[2];
+  vhost_fd_settle ();
   f->free_before = vhost_fd_count_free ();
   g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
   f->channel = vhost_channel_new_take_fd (pair[0]);
@@ -39,6 +40,7 @@ tear_down (Fixture *f, gconstpointer data)
 {
   g_clear_pointer (&f->channel, vhost_channel_free);
   vhost_fd_clear (&f->peer);
+  vhost_fd_settle ();
   g_assert_cmpuint (vhost_fd_count_free (), ==, f->free_before);
 }
 

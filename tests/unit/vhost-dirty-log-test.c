@@ -7,6 +7,7 @@
 
 #include "guest-memory.h"
 #include "vhost-error.h"
+#include "vhost-fd-private.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -56,8 +57,11 @@ count_bits (const Logged *self)
 static guint
 count_fds (void)
 {
-  DIR *dir = opendir ("/proc/self/fd");
+  DIR *dir;
   guint n = 0;
+
+  vhost_fd_settle ();
+  dir = opendir ("/proc/self/fd");
 
   while (readdir (dir) != NULL)
     n++;

@@ -110,12 +110,14 @@ test_leaks (void)
 
   /* What the first round opens once for the process does not count. */
   test_backend_channel ();
+  vhost_fd_settle ();
   before = vhost_fd_count_free ();
   for (guint i = 0; i < 3; i++)
     {
       test_backend_channel ();
       test_backend_channel_broken ();
     }
+  vhost_fd_settle ();
   after = vhost_fd_count_free ();
   g_assert_cmpuint (after, ==, before);
 }

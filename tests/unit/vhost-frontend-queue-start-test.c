@@ -131,12 +131,14 @@ test_leaks (void)
 
   /* What the first round opens once for the process does not count. */
   test_reconnect ();
+  vhost_fd_settle ();
   before = vhost_fd_count_free ();
   for (guint i = 0; i < 3; i++)
     {
       test_reconnect ();
       test_remove_under_ring ();
     }
+  vhost_fd_settle ();
   after = vhost_fd_count_free ();
   g_assert_cmpuint (after, ==, before);
 }

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "vhost-error.h"
+#include "vhost-fd-private.h"
 #include "vhost-inflight-layout-private.h"
 
 #include <fcntl.h>
@@ -170,6 +171,7 @@ assert_set_refused (int fd, guint64 size, guint64 offset, guint queues, guint qu
 
   g_assert_null (vhost_inflight_new_take_fd (fd, size, offset, queues, queue_size, FALSE, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
+  vhost_fd_settle ();
   if (fd >= 0)
     g_assert_cmpint (fcntl (fd, F_GETFD), ==, -1); /* taken, so closed */
 }

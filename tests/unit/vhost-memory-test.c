@@ -24,8 +24,11 @@
 static guint
 count_fds (void)
 {
-  DIR *dir = opendir ("/proc/self/fd");
+  DIR *dir;
   guint n = 0;
+
+  vhost_fd_settle ();
+  dir = opendir ("/proc/self/fd");
 
   while (readdir (dir) != NULL)
     n++;

@@ -101,6 +101,7 @@ refuse (int fd)
 
   g_assert_null (vhost_state_output_new_take_fd (fd, &error));
   g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
+  vhost_fd_settle ();
   g_assert_cmpint (fcntl (fd, F_GETFD), ==, -1); /* taken all the same */
 }
 

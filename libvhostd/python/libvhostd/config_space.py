@@ -13,6 +13,19 @@ _CODES = {"b": ctypes.c_int8, "B": ctypes.c_uint8, "h": ctypes.c_int16, "H": cty
           "I": ctypes.c_uint32, "l": ctypes.c_int32, "L": ctypes.c_uint32, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
 
 
+class _Space(ctypes.LittleEndianStructure):
+    """An array takes what has as many numbers: `self.config.mac = bytes.fromhex("525400aabb01")`."""
+
+    def __setattr__(self, name, value):
+        kind = dict(self._fields_).get(name)
+        if isinstance(kind, type) and issubclass(kind, ctypes.Array) and not isinstance(value, kind):
+            values = list(value)
+            if len(values) != kind._length_:
+                raise ValueError(f"{name} has {kind._length_} numbers, not {len(values)}")
+            value = kind(*values)
+        super().__setattr__(name, value)
+
+
 def config_space(*fields, writable=()):
     """Makes a class Config out of fields in order, each "name:code".
 
@@ -27,8 +40,7 @@ def config_space(*fields, writable=()):
         if not separator or code not in _CODES or (count and not count.isdigit()):
             raise ValueError(f'"{field}" is no field "name:code", with a code of {" ".join(_CODES)}, as in "mac:6B"')
         found.append((name, _CODES[code] * int(count) if count else _CODES[code]))
-    return type("Config", (ctypes.LittleEndianStructure,), {"_pack_": 1, "_fields_": found,
-                                                            "_writable_": tuple(writable)})
+    return type("Config", (_Space,), {"_pack_": 1, "_fields_": found, "_writable_": tuple(writable)})
 
 
 def prepare(cls):
