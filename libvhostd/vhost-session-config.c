@@ -33,6 +33,9 @@ vhost_session_check_gates (VhostSession *self, const VhostWireMessage *row, guin
                    row->name, row->protocol_bit, vhost_wire_protocol_bit_name (row->protocol_bit));
       return FALSE;
     }
+  /* QEMU's network cards enable their rings before they set features (R17). */
+  if (request == VHOST_WIRE_SET_VRING_ENABLE && !self->have_features)
+    return TRUE;
   /* N1: an offered bit 30 is enough for 15 and 16; every session offers it. */
   if (row->feature_bit != VHOST_WIRE_NO_GATE && request != VHOST_WIRE_GET_PROTOCOL_FEATURES
       && request != VHOST_WIRE_SET_PROTOCOL_FEATURES

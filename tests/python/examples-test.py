@@ -157,6 +157,46 @@ def disks_guest():
     tap.equal("I/O error, dev vda" in said and "WRITE" in said, True, f"the write that failed, of {said!r}")
 
 
+# ---- Network ----
+
+@tap.test("the host behind the network card answers who it is, and pings of any length; nothing else is for it")
+def network():
+    card = example("network").Network(host="10.9.8.7")
+    me, host = bytes.fromhex("525400000001"), bytes.fromhex("0a090807")
+    with Vhost.Frontend.pair(card) as fe:
+        tap.equal(fe.read_config(0, 6), me, "the address of the card")
+        heard = [fe.queue(0).request_async(in_size=1526) for _ in range(4)]
+
+        def say(kind, packet):
+            fe.queue(1).request(bytes(12) + b"\xff" * 6 + me + kind + packet)
+        ask = bytes.fromhex("0001 0800 0604 0001") + me + bytes.fromhex("0a090801") + bytes(6)
+        say(b"\x08\x06", ask + b"\x0a\x09\x08\x06")
+        say(b"\x86\xdd", bytes(40))
+        say(b"\x08\x00", b"")
+        say(b"\x08\x06", ask + host)
+        frame = heard[0].result()[12:]
+        tap.equal((frame[:6], frame[12:14], frame[20:22], frame[28:32]), (me, b"\x08\x06", b"\0\2", host), "who it is")
+        for number, length in enumerate((0, 1, 56), 1):
+            data = os.urandom(length)
+            ip = bytes.fromhex("45000000 00004000 4001 0000 0a090801") + host
+            say(b"\x08\x00", ip + b"\x08\0\0\0\1\2\3\4" + data)
+            frame = heard[number].result()[12:]
+            tap.equal((frame[26:30], frame[34], frame[42:]), (host, 0, data), f"an answer of {length} bytes")
+            tap.equal(example("network").checksum(frame[34:]), b"\0\0", "the sum of all, with the sum in it")
+        fe.queue(0).request_async(in_size=64)
+        fe.queue(0).stop()  # the buffer that is left comes back
+
+
+@tap.test("a guest pings the host behind the network card")
+def network_guest():
+    said = guest.run_guest(example("network").Network(), """
+        ip link set eth0 up
+        ip addr add 10.0.0.1/24 dev eth0
+        ping -c 3 10.0.0.2
+        ping -c 1 -W 1 10.0.0.3 || echo nobody""")
+    tap.equal("3 packets received" in said and "nobody" in said, True, f"both, in {said!r}")
+
+
 # ---- Console ----
 
 @tap.test("a console answers with what it is told, and keeps the driver's buffers until then")

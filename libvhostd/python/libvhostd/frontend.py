@@ -30,6 +30,7 @@ _VERSION_1 = 1 << 32
 # Where guests have memory above their devices; what else there is may be added anywhere.
 _MEMORY_BASE, _MEMORY_SIZE = 1 << 32, 16 << 20
 _QUEUE_SIZE = 256
+_INFLIGHT = 12  # VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD
 _CONFIG_SIZE = 256
 
 
@@ -311,9 +312,18 @@ class Frontend(Vhost.Frontend):
         if index not in self._queues:
             self._ensure_memory()
             if super().get_queue(index) is None:
+                self._make_room(size)
                 super().add_queue(index, size)
             self._queues[index] = FrontendRequests(self, super().get_queue(index).ref())
         return self._queues[index]
+
+    def _make_room(self, size):
+        """A network device counts pairs of queues: the in-flight area that the first queue fetches would be too small."""
+        if self.device != "net" or self._queues or not self.props.inflight or \
+                not self.get_protocol_features() >> _INFLIGHT & 1 or self.get_inflight_fd()[0] >= 0:
+            return
+        queues = self.daemon.props.backend.props.num_queues if self.daemon else 2 * max(1, self.get_max_queues())
+        self.prepare_inflight(queues, size)
 
     def add_queue(self, index, size=_QUEUE_SIZE):
         """The same as queue()."""
