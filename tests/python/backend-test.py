@@ -161,6 +161,22 @@ def methods():
     tap.equal((flat[0], flat[-1]), ("start", "stop"), "the first and the last")
 
 
+@tap.test("an array of a configuration space takes as many numbers as it has")
+def arrays():
+    space = Vhost.config_space("mac:6B", "speeds:2H", "one:B")()
+    space.mac, space.speeds, space.one = b"\1\2\3\4\5\6", [1, 512], 7
+    tap.equal(bytes(space), b"\1\2\3\4\5\6\1\0\0\2\7", "the space")
+    space.mac = space.mac
+    tap.equal((bytes(space.mac), list(space.speeds)), (b"\1\2\3\4\5\6", [1, 512]), "what it has")
+    for wrong in (b"12345", b"1234567", b""):
+        try:
+            space.mac = wrong
+        except ValueError as error:
+            tap.equal(f"mac has 6 numbers, not {len(wrong)}" in str(error), True, str(error))
+        else:
+            raise vm.Failed(f"{wrong} was taken")
+
+
 @tap.test("a configuration space is a structure whose fields are live")
 def configuration():
     @Vhost.device("block")
