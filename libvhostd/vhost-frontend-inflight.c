@@ -73,8 +73,9 @@ check_area (const InflightMessage *message, int fd, guint n_queues, guint queue_
  *
  * Where INFLIGHT_SHMFD was negotiated the first vhost_frontend_add_queue () does it by itself, for
  * as many queues as vhost_frontend_get_max_queues () says; that is wrong only if sizes differ or
- * there are more. The area stays over reconnections, until vhost_frontend_drop_inflight (). A
- * back-end that has no area to give (size 0) is driven without.
+ * there are more, as in a network device, which counts pairs. The area stays over reconnections,
+ * until vhost_frontend_drop_inflight (). A back-end that has no area to give (size 0) is driven
+ * without.
  *
  * Thread: control. Specification: "Inflight I/O tracking".
  *
