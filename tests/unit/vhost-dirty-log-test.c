@@ -413,14 +413,16 @@ test_remembers_pages_of_several_threads (void)
   logged_clear (&logged);
 }
 
+/* Far apart in the guest. */
+static const VhostMemoryRegionInfo two_regions[] = {
+  { 40 * PAGE, 8 * PAGE, UVA, 0 },
+  { 0, 4 * PAGE, UVA + 64 * PAGE, 100 },
+};
+
 static void
 test_marks_by_places_in_this_process (void)
 {
-  const VhostMemoryRegionInfo infos[] = {
-    { 40 * PAGE, 8 * PAGE, UVA, 0 },
-    { 0, 4 * PAGE, UVA + 64 * PAGE, 100 },
-  };
-  g_autoptr (VhostMemory) memory = guest_memory_new (infos, 2, TRUE);
+  g_autoptr (VhostMemory) memory = guest_memory_new (two_regions, 2, TRUE);
   guint8 *low, *high;
   guint8 outside;
   Logged logged;
@@ -498,11 +500,7 @@ test_collects_what_marks_at_once_set (void)
 static void
 test_marks_segments_wherever_each_lies (void)
 {
-  const VhostMemoryRegionInfo infos[] = {
-    { 40 * PAGE, 8 * PAGE, UVA, 0 },
-    { 0, 4 * PAGE, UVA + 64 * PAGE, 100 },
-  };
-  g_autoptr (VhostMemory) memory = guest_memory_new (infos, 2, TRUE);
+  g_autoptr (VhostMemory) memory = guest_memory_new (two_regions, 2, TRUE);
   guint8 *low, *high;
   guint8 outside;
   VhostDirtyBatch batch = { 0 };

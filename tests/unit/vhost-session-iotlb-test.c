@@ -275,22 +275,22 @@ test_features_begin_anew (Fixture *f, gconstpointer data)
   g_assert_null (f->session->view);
 }
 
-/* The request's page goes: the answer waits for its end. Another page goes: it does not. */
+/* Everything is translated, and the device keeps the one request that there is. */
 static void
-test_an_invalidation_waits_for_its_requests (Fixture *f, gconstpointer data)
+hold_a_request (Fixture *f)
 {
-  VhostWireIotlb entry
-      = { .iova = HAND_DATA - HAND_BASE + IOVA, .size = 4096, .type = VHOST_WIRE_IOTLB_INVALIDATE };
-
   atomic_store (&f->device->hold, TRUE);
   start_behind (f);
   g_assert_cmpuint (update (f, HAND_BASE, HAND_SIZE), ==, 0);
   kick (f);
   offer_behind (f);
   ITERATE_UNTIL (atomic_load (&f->device->n_held) == 1);
-  g_assert_cmpuint (send_entry (f, VHOST_WIRE_IOTLB_INVALIDATE, entry.iova + 4096, 4096, 0, 0), ==,
-                    0);
-  send_message (f, VHOST_WIRE_IOTLB_MSG, 0, &entry, sizeof entry, NULL, 0);
+}
+
+static void
+assert_answer_waits (Fixture *f, const VhostWireIotlb *entry)
+{
+  send_message (f, VHOST_WIRE_IOTLB_MSG, 0, entry, sizeof *entry, NULL, 0);
   ITERATE_UNTIL (f->session->busy);
   wait_for_worker (f); /* so the command has run there */
   g_assert_false (is_readable (f->peer));
@@ -298,6 +298,19 @@ test_an_invalidation_waits_for_its_requests (Fixture *f, gconstpointer data)
   post_completion (f);
   g_assert_cmpuint (receive_u64 (f, VHOST_WIRE_IOTLB_MSG), ==, 0);
   g_assert_cmpuint (hand_used_index (&f->hand), ==, 1);
+}
+
+/* The request's page goes: the answer waits for its end. Another page goes: it does not. */
+static void
+test_an_invalidation_waits_for_its_requests (Fixture *f, gconstpointer data)
+{
+  VhostWireIotlb entry
+      = { .iova = HAND_DATA - HAND_BASE + IOVA, .size = 4096, .type = VHOST_WIRE_IOTLB_INVALIDATE };
+
+  hold_a_request (f);
+  g_assert_cmpuint (send_entry (f, VHOST_WIRE_IOTLB_INVALIDATE, entry.iova + 4096, 4096, 0, 0), ==,
+                    0);
+  assert_answer_waits (f, &entry);
 }
 
 /* The request's page leads elsewhere, or may only be read: the answer waits. The same once more,
@@ -311,26 +324,14 @@ an_update_waits (Fixture *f, gboolean leads_elsewhere)
                            .access = 3,
                            .type = VHOST_WIRE_IOTLB_UPDATE };
 
-  atomic_store (&f->device->hold, TRUE);
-  start_behind (f);
-  g_assert_cmpuint (update (f, HAND_BASE, HAND_SIZE), ==, 0);
-  kick (f);
-  offer_behind (f);
-  ITERATE_UNTIL (atomic_load (&f->device->n_held) == 1);
+  hold_a_request (f);
   g_assert_cmpuint (update (f, HAND_DATA, 4096), ==, 0);
   g_assert_cmpuint (
       send_entry (f, entry.type, entry.iova + 4096, 4096, entry.user_address + 8192, 1), ==, 0);
   g_assert_cmpuint (update (f, HAND_DATA + 4096, 4096), ==, 0);
   entry.user_address += leads_elsewhere ? 4096 : 0;
   entry.access = leads_elsewhere ? 3 : 1;
-  send_message (f, VHOST_WIRE_IOTLB_MSG, 0, &entry, sizeof entry, NULL, 0);
-  ITERATE_UNTIL (f->session->busy);
-  wait_for_worker (f);
-  g_assert_false (is_readable (f->peer));
-  g_assert_true (f->session->busy);
-  post_completion (f);
-  g_assert_cmpuint (receive_u64 (f, VHOST_WIRE_IOTLB_MSG), ==, 0);
-  g_assert_cmpuint (hand_used_index (&f->hand), ==, 1);
+  assert_answer_waits (f, &entry);
 }
 
 static void
@@ -350,12 +351,7 @@ test_an_invalidation_does_not_wait_for_ever (Fixture *f, gconstpointer data)
 {
   VhostWireIotlb entry = { .type = VHOST_WIRE_IOTLB_INVALIDATE };
 
-  atomic_store (&f->device->hold, TRUE);
-  start_behind (f);
-  g_assert_cmpuint (update (f, HAND_BASE, HAND_SIZE), ==, 0);
-  kick (f);
-  offer_behind (f);
-  ITERATE_UNTIL (atomic_load (&f->device->n_held) == 1);
+  hold_a_request (f);
   send_message (f, VHOST_WIRE_IOTLB_MSG, 0, &entry, sizeof entry, NULL, 0); /* all */
   ITERATE_UNTIL (f->n_closed == 1);
   g_assert_error (f->close_error, VHOST_ERROR, VHOST_ERROR_TIMED_OUT);
