@@ -197,6 +197,107 @@ def network_guest():
     tap.equal("3 packets received" in said and "nobody" in said, True, f"both, in {said!r}")
 
 
+# ---- Sockets ----
+
+REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST = range(1, 8)
+
+
+class SocketDriver:
+    """Speaks with the host as the guest at address 3, from its port 1000."""
+
+    def __init__(self, fe, buffers=16, size=4096):
+        self.fe, self.head = fe, example("vsock").HEADER
+        self.heard = [fe.queue(0).request_async(in_size=size) for _ in range(buffers)]
+
+    def say(self, operation, data=b"", *, port=7, flags=0, room=1 << 16, read=0, source=3, kind=1):
+        self.fe.queue(1).request(out=[self.head.pack(source, 2, 1000, port, len(data), kind, operation, flags, room, read)
+                                      + data])
+
+    def hear(self):
+        """(operation, data, bytes that the host has read) of the next packet."""
+        packet = self.heard.pop(0).result()
+        head = self.head.unpack(packet[:self.head.size])
+        tap.equal((head[:3], head[4]), ((2, 3, head[2]), len(packet) - self.head.size), "addresses and length")
+        return head[6], packet[self.head.size:], head[9]
+
+
+@tap.test("the host behind the sockets says everything back, and no more than the guest has room for")
+def sockets():
+    with Vhost.Frontend.pair(example("vsock").Echo()) as fe:
+        tap.equal(fe.read_config(0, 8), struct.pack("<Q", 3), "the guest's address")
+        driver = SocketDriver(fe)
+        driver.say(REQUEST, room=10)
+        tap.equal(driver.hear(), (RESPONSE, b"", 0), "a connection")
+        driver.say(RW, b"fifteen letters", room=10)
+        tap.equal(driver.hear(), (RW, b"fifteen le", 10), "what there was room for")
+        driver.say(CREDIT_REQUEST, room=10)
+        tap.equal(driver.hear(), (CREDIT_UPDATE, b"", 10), "what it has read")
+        driver.say(SHUTDOWN, flags=2, room=10)
+        driver.say(CREDIT_UPDATE, room=10, read=10)
+        tap.equal([driver.hear(), driver.hear()], [(RW, b"tters", 15), (RST, b"", 15)], "the rest, and the end")
+        driver.say(RW, b"more")
+        tap.equal(driver.hear(), (RST, b"", 0), "a stream that has ended")
+        driver.say(REQUEST, port=8)
+        tap.equal(driver.hear(), (RST, b"", 0), "nobody listens")
+        driver.say(REQUEST)
+        driver.say(SHUTDOWN, flags=3)
+        tap.equal([driver.hear()[0], driver.hear()[0]], [RESPONSE, RST], "a short visit")
+        fe.queue(0).stop()  # the buffers that are left come back
+
+
+@tap.test("a guest that breaks the rules of sockets gets a reset, or nothing, and costs little")
+def sockets_hostile():
+    module = example("vsock")
+    device = module.Echo()
+    with Vhost.Frontend.pair(device) as fe:
+        driver = SocketDriver(fe)
+        for packet in (b"", b"short", b"\xff" * 44, b"\0" * 44):
+            fe.queue(1).request(out=[packet] if packet else [], in_size=0 if packet else 8)
+        tap.equal([driver.hear()[0], driver.hear()[0]], [RST, RST], "senders that do not exist")
+        driver.say(REQUEST, room=0)
+        driver.say(REQUEST)
+        tap.equal([driver.hear()[0], driver.hear()[0]], [RESPONSE, RST], "the same connection twice")
+        driver.say(REQUEST, room=0)
+        driver.say(RW, b"x" * module.ROOM, room=0)
+        driver.say(RW, b"x", room=0)
+        tap.equal([driver.hear()[0], driver.hear()[0]], [RESPONSE, RST], "more than there is room for")
+        driver.say(99)
+        tap.equal(driver.hear()[0], RST, "an operation that is none")
+        for port in range(2000, 2000 + 2 * module.MOST):
+            fe.queue(1).request(out=[driver.head.pack(3, 2, port, 7, 0, 1, REQUEST, 0, 0, 0)])
+        tap.equal((len(device.streams), len(device.answers) <= module.MOST), (module.MOST, True), "streams")
+    with Vhost.Frontend.pair(module.Echo()) as fe:
+        driver = SocketDriver(fe, 4, 20)
+        driver.say(REQUEST)
+        driver.say(RW, b"data")
+        tap.equal(len(driver.heard[0].result()), 20, "of a packet in a buffer that is too small")
+
+
+# Without modules: the guest has the interpreter alone.
+VISITOR = rb"""
+sub visit {
+  my ($port, $n) = @_;
+  socket(my $s, 40, 1, 0) or die "socket: $!";
+  connect($s, pack("S S L L x4", 40, 0, $port, 2)) or return print("refused: $!\n");
+  my $text = substr("the quick brown fox " x ($n / 20 + 1), 0, $n);
+  my ($back, $sent) = ("", 0);
+  while (length $back < $n) {
+    if ($sent < $n) { $sent += syswrite($s, $text, 16384, $sent) or die "write: $!"; }
+    sysread($s, $back, 65536, length $back) or die "read: $!";
+  }
+  print length $back, $back eq $text ? " the same\n" : " different\n";
+}
+visit(7, 5); visit(7, 1000000); visit(8, 5);
+"""
+
+
+@tap.test("a guest's sockets speak with the host, a megabyte through buffers of 64 KiB")
+def sockets_guest():
+    said = guest.run_guest(example("vsock").Echo(guest_cid=42), "perl /visitor", programs=["perl"],
+                           files={"/visitor": VISITOR})
+    tap.equal(said.split("\n")[:3], ["5 the same", "1000000 the same", "refused: Connection reset by peer"], "what it says")
+
+
 # ---- Console ----
 
 @tap.test("a console answers with what it is told, and keeps the driver's buffers until then")

@@ -50,6 +50,62 @@ def test_command_fails(vhost_guest):
     vhost_guest((), "echo before; false")
 '''
 
+MORE = DEVICE + '''
+import pathlib
+import subprocess
+
+import pytest
+from libvhostd import guest
+
+
+def test_files_and_programs(vhost_guest):
+    here = pathlib.Path(__file__)
+    here.chmod(0o640)
+    said = vhost_guest((), "stat -c %a /tmp/a/here && cmp /tmp/a/here /tmp/a/here && /words && perl -e 'print 6 * 7'",
+                       programs=["perl"], files={"/tmp/a/here": here, "words": b"#!/bin/sh\\necho hello\\n"})
+    assert said == "640\\nhello\\n42"
+
+
+def test_modules(vhost_guest):
+    assert "loop0" in vhost_guest((), "ls /sys/block", modules=["loop", "virtio-rng"])
+
+
+def test_no_such_module():
+    with pytest.raises(guest.Unavailable, match="no module made_up: give one that has it, with kernel="):
+        guest.run_guest((), "true", modules=["made-up"])
+
+
+def test_modules_of_no_kernel():
+    with pytest.raises(ValueError, match="kernel=.image, folder of its modules"):
+        guest.run_guest((), "true", modules=["loop"], kernel="bzImage")
+
+
+def test_no_such_program():
+    with pytest.raises(guest.Unavailable, match="made-up is missing"):
+        guest.run_guest((), "true", programs=["made-up"])
+
+
+def test_hidden_files():
+    for name in ("/proc/x", "dev/x", "/", "/../x"):
+        with pytest.raises(ValueError, match="give a path outside of /dev, /proc, /sys"):
+            guest.run_guest((), "true", files={name: b""})
+
+
+def test_other_kernel_and_qemu(tmp_path):
+    image, modules = guest.guest_image.kernel()
+    (tmp_path / "kernel").write_bytes(image.read_bytes())
+    qemu = tmp_path / "qemu"
+    qemu.write_text(f"#!/bin/sh\\ntouch {tmp_path}/used\\n" + 'exec qemu-system-x86_64 "$@"')
+    with pytest.raises(guest.Unavailable, match="give another with qemu="):
+        guest.run_guest((), "true", qemu=str(qemu))
+    qemu.chmod(0o755)
+    name = "cat /sys/class/misc/hw_random/rng_current"
+    said = guest.run_guest([Entropy()], name, kernel=(tmp_path / "kernel", modules), qemu=str(qemu))
+    assert said == "virtio_rng.0\\n" and (tmp_path / "used").exists()
+    # No folder of modules, no driver.
+    assert guest.run_guest([Entropy()], name, kernel=tmp_path / "kernel") == "none\\n"
+'''
+
 
 def run(text, **environment):
     with tempfile.TemporaryDirectory() as folder:
@@ -63,6 +119,12 @@ def run(text, **environment):
     return done.stdout + done.stderr
 
 
+def run_guests(text):
+    vm.program("qemu-system-x86_64", "qemu-system-x86")
+    vm.guest_image.kernel()
+    return run(text)
+
+
 @tap.test("a device is tested by a front-end, which is closed after the test")
 def frontend():
     text = run(FRONTEND)
@@ -71,11 +133,15 @@ def frontend():
 
 @tap.test("a device is tested by a guest")
 def guest():
-    vm.program("qemu-system-x86_64", "qemu-system-x86")
-    vm.guest_image.kernel()
-    text = run(GUEST)
+    text = run_guests(GUEST)
     tap.equal("1 failed, 1 passed" in text, True, text)
     tap.equal("ended with status 1 in the guest" in text and "before" in text, True, text)
+
+
+@tap.test("a guest has the tester's files, programs, modules, kernel and QEMU; what is missing is named")
+def guest_with_more():
+    text = run_guests(MORE)
+    tap.equal("7 passed" in text, True, text)
 
 
 @tap.test("without QEMU the guest's test is skipped, and says what is missing")

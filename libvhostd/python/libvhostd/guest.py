@@ -9,7 +9,6 @@ process, which are served while the guest runs: the main context is iterated mea
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -21,14 +20,20 @@ from .frontend import iterate_until
 
 # QEMU's names of devices, where they are not ours.
 _QEMU_NAMES = {"block": "blk"}
+# Loaded where the kernel has them: a guest may have devices of QEMU's own beside the ones under test.
 _MODULES = ["virtio_pci", "virtio_blk", "virtio-rng", "virtio_input", "evdev", "virtio_console", "virtio_net"]
+# Drivers of devices that few guests have.
+_DRIVERS = {"crypto": ["virtio_crypto"], "fs": ["virtiofs"], "gpio": ["gpio-virtio"], "gpu": ["virtio-gpu"],
+            "i2c": ["i2c-virtio", "i2c-dev"], "scsi": ["virtio_scsi", "sd_mod"], "sound": ["virtio_snd"],
+            "vsock": ["vmw_vsock_virtio_transport"]}
+# The kernel's own folders.
+_HIDDEN = ("dev", "proc", "sys")
 _DEADLINE = 120
 _INIT = b"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs tmpfs /tmp
 while read -r module; do insmod "/modules/$module"; done < /modules/order
 echo "@@ begin"
 sh /command 2>&1
@@ -44,40 +49,51 @@ class GuestFailed(AssertionError):
     """The guest did not boot, or its command failed; the text has what it said."""
 
 
-def run_guest(devices, command, *, accel="tcg", memory=128, timeout=_DEADLINE, check=True,
-              extra=()):
+def run_guest(devices, command, *, programs=(), files=None, modules=(), kernel=None, qemu="qemu-system-x86_64",
+              accel="tcg", memory=128, timeout=_DEADLINE, check=True, extra=()):
     """Boots a guest with the devices, runs a shell command in it, and returns what the command printed.
 
     A device is a back-end (a Vhost.Backend), or (back-end or socket path, "vhost-user-...-pci[,property=value]");
-    a network card is a "virtio-net-pci".
-    `extra` are more words for QEMU. The CPU is emulated unless accel="kvm": not every machine that has /dev/kvm can
-    start a guest with it.
+    a network card is a "virtio-net-pci". Their drivers are loaded.
 
-    Raises Unavailable where QEMU or the kernel is missing, and GuestFailed when the command fails (unless check=False)
-    or nothing has come of it after `timeout` seconds.
+    The command is for busybox's shell and has busybox's tools. It finds `programs` as well, names or paths of this
+    machine's programs, which come with their libraries, and `files`: bytes or a path of this machine, by the path in the
+    guest. `modules` are kernel modules to load before it, after those that they depend on.
+
+    `kernel` is another kernel than Debian's: an image, or (image, folder of its modules). `qemu` is another QEMU, `extra`
+    are more words for it. `memory` is in MiB. The CPU is emulated unless accel="kvm": not every machine that has
+    /dev/kvm can start a guest with it.
+
+    Raises Unavailable where QEMU, the kernel, a module in it or a program is missing, and GuestFailed when the command
+    fails (unless check=False) or nothing has come of it after `timeout` seconds.
     """
-    qemu = shutil.which("qemu-system-x86_64")
-    if qemu is None:
-        raise Unavailable("qemu-system-x86_64 is missing: install the package qemu-system-x86")
+    found = guest_image.find_program(qemu, "install the package qemu-system-x86, or give another with qemu=")
     if isinstance(devices, Vhost.Backend):
         devices = [devices]
-    kernel, _ = guest_image.kernel()
-    base = guest_image.initrd({"init": (_INIT, 0o755)}, _MODULES)
+    image, folder = guest_image.kernel() if kernel is None else kernel if isinstance(kernel, tuple) else (kernel, None)
+    archive = guest_image.Cpio()
+    if folder is not None:
+        archive.modules(guest_image.modules_in_order(pathlib.Path(folder), [*_drivers(devices), *modules], _MODULES))
+    elif modules:
+        raise ValueError(f"where are the modules of {image}? give kernel=(image, folder of its modules)")
+    for program in programs:
+        archive.program(guest_image.find_program(program, "the guest's command needs it, install the package that has it"))
+    _add_files(archive, files or {})
+    archive.file("command", command.encode() + b"\n")
     daemons = []
     with tempfile.TemporaryDirectory(prefix="vhost-") as name:
-        folder = pathlib.Path(name)
-        archive = guest_image.Cpio()
-        archive.file("command", command.encode() + b"\n")
+        scratch = pathlib.Path(name)
         # The kernel unpacks one archive after the other.
-        (folder / "initrd").write_bytes(base.read_bytes() + archive.bytes())
-        words = [qemu, "-M", f"q35,accel={accel},memory-backend=mem", "-cpu",
+        base = guest_image.initrd({"init": (_INIT, 0o755)})
+        (scratch / "initrd").write_bytes(base.read_bytes() + archive.bytes())
+        words = [found, "-M", f"q35,accel={accel},memory-backend=mem", "-cpu",
                  "host" if accel == "kvm" else "max", "-m", f"{memory}M", "-object",
                  f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nodefaults", "-nographic", "-no-reboot",
-                 "-serial", "stdio", "-kernel", kernel, "-initrd", folder / "initrd",
+                 "-serial", "stdio", "-kernel", image, "-initrd", scratch / "initrd",
                  "-append", "console=ttyS0 quiet panic=-1"]
         try:
             for index, device in enumerate(devices):
-                path, model = _device(device, folder / f"s{index}", daemons)
+                path, model = _device(device, scratch / f"s{index}", daemons)
                 words += ["-chardev", f"socket,id=c{index},path={path}"]
                 driver, _, properties = model.partition(",")
                 half = f"chardev=c{index}"
@@ -90,13 +106,39 @@ def run_guest(devices, command, *, accel="tcg", memory=128, timeout=_DEADLINE, c
             for daemon in daemons:
                 daemon.stop_async(None, None)
                 iterate_until(lambda: daemon.props.state == Vhost.DaemonState.STOPPED, 10)
-    match = re.search(r"@@ begin\r?\n(.*?)@@ end=(\d+)", text, re.DOTALL)
+    return _output(text, check)
+
+
+def _output(text, check):
+    """What the command printed, of all that the guest said."""
+    match = re.search(r"^(.*?)@@ begin\r?\n(.*?)@@ end=(\d+)", text, re.DOTALL)
     if not match:
         raise GuestFailed(f"the guest did not come to the command's end; it said:\n{text[-4000:]}")
-    output = match.group(1).replace("\r\n", "\n")
-    if check and match.group(2) != "0":
-        raise GuestFailed(f"the command ended with status {match.group(2)} in the guest; it said:\n{output}")
+    before, output = (part.replace("\r\n", "\n") for part in match.group(1, 2))
+    if check and match.group(3) != "0":
+        refused = "".join(line + "\n" for line in before.split("\n") if "insmod" in line)
+        raise GuestFailed(f"the command ended with status {match.group(3)} in the guest; it said:\n{refused}{output}")
     return output
+
+
+def _drivers(devices):
+    """Names of the modules that the devices need."""
+    for device in devices:
+        served, model = device if isinstance(device, tuple) else (device, "")
+        match = re.match(r"vhost-user-(\w+)", model)
+        name = match[1] if match else served.get_device_name() if isinstance(served, Vhost.Backend) else None
+        yield from _DRIVERS.get(name, ())
+
+
+def _add_files(archive, files):
+    for name, content in files.items():
+        path = pathlib.PurePosixPath("/", name).relative_to("/")
+        if not path.parts or path.parts[0] in _HIDDEN or ".." in path.parts:
+            raise ValueError(f"the guest cannot have a file {name}: give a path outside of /{', /'.join(_HIDDEN)}")
+        if isinstance(content, (str, os.PathLike)):
+            archive.file(str(path), pathlib.Path(content).read_bytes(), os.stat(content).st_mode & 0o777)
+        else:
+            archive.file(str(path), bytes(content), 0o755)
 
 
 def _device(device, path, daemons):

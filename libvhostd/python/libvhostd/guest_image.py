@@ -86,31 +86,47 @@ def _read_module(path):
     return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
-def modules_in_order(folder, wanted):
-    """[(name, bytes)] of the wanted modules and all that they depend on, dependencies first."""
-    files = {}
-    for path in folder.rglob("*.ko*"):
-        files[path.name.split(".")[0].replace("-", "_")] = path
+def modules_in_order(folder, wanted, optional=()):
+    """[(name, bytes)] of the wanted modules and all that they depend on, dependencies first.
+
+    One that is part of the kernel itself needs no file. Where there is neither, an optional one is left out.
+    """
+    files = {_module(path): path for path in folder.rglob("*.ko*")}
+    listed = folder / "modules.builtin"
+    present = {*files, *map(_module, listed.read_text(encoding="utf-8").splitlines() if listed.exists() else ())}
     order, seen = [], set()
 
     def visit(name):
-        name = name.replace("-", "_")
         if name in seen:
             return
         seen.add(name)
-        path = files.get(name)
-        if path is None:
-            return  # built into the kernel
-        data = _read_module(path)
+        if name not in present:
+            raise Unavailable(f"the kernel of {folder} has no module {name}: give one that has it, with kernel=")
+        if name not in files:
+            return
+        data = _read_module(files[name])
         match = re.search(rb"\0depends=([^\0]*)\0", data)
         for dependency in (match.group(1).decode().split(",") if match else []):
             if dependency:
-                visit(dependency)
+                visit(_module(dependency))
         order.append((name + ".ko", data))
 
-    for name in wanted:
+    for name in [name for name in map(_module, optional) if name in present] + [*map(_module, wanted)]:
         visit(name)
     return order
+
+
+def _module(name):
+    """The kernel's name of a module, or of a module's file."""
+    return pathlib.Path(name).name.split(".")[0].replace("-", "_")
+
+
+def find_program(name, advice):
+    """Path of a program of the host."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        raise Unavailable(f"{name} is missing: {advice}")
+    return path
 
 
 def _libraries(program):
@@ -145,12 +161,24 @@ class Cpio:
         self._parents(name)
         self._entry(name, 0o100000 | mode, data)
 
+    def program(self, path):
+        """One of the host's, with its libraries, where the guest's shell looks."""
+        self.file(f"sbin/{pathlib.Path(path).name}", pathlib.Path(path).read_bytes(), 0o755)
+        for library in _libraries(path):
+            self.file(library.lstrip("/"), pathlib.Path(library).read_bytes(), 0o755)
+
+    def modules(self, order):
+        """What modules_in_order() has given."""
+        for name, data in order:
+            self.file(f"modules/{name}", data)
+        self.file("modules/order", "".join(f"{name}\n" for name, _ in order).encode())
+
     def bytes(self):
         self._entry("TRAILER!!!", 0, b"")
         return b"".join(self.parts)
 
 
-def initrd(files, modules, programs=(), cache=None):
+def initrd(files, modules=(), programs=(), cache=None):
     """Path of an initial RAM disk, built again only when something that goes into it has changed.
 
     `files` has (bytes, mode) by name, "init" among them; `modules` are loaded with all that they depend on; `programs`
@@ -162,11 +190,7 @@ def initrd(files, modules, programs=(), cache=None):
         raise Unavailable("busybox is missing: install the package busybox-static")
     if _libraries(busybox):
         raise Unavailable(f"{busybox} is not static: install the package busybox-static")
-    found = []
-    for program, package in programs:
-        found.append(shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"))
-        if found[-1] is None:
-            raise Unavailable(f"{program} is missing: install the package {package}")
+    found = [find_program(program, f"install the package {package}") for program, package in programs]
     image, module_folder = kernel(cache=cache)
 
     digest = hashlib.sha256(f"{image.name} {modules}".encode())
@@ -185,13 +209,8 @@ def initrd(files, modules, programs=(), cache=None):
     archive.file("etc/mtab", b"")
     archive.file("bin/busybox", pathlib.Path(busybox).read_bytes(), 0o755)
     for path in found:
-        archive.file(f"sbin/{pathlib.Path(path).name}", pathlib.Path(path).read_bytes(), 0o755)
-        for library in _libraries(path):
-            archive.file(library.lstrip("/"), pathlib.Path(library).read_bytes(), 0o755)
-    order = modules_in_order(module_folder, modules)
-    for name, data in order:
-        archive.file(f"modules/{name}", data)
-    archive.file("modules/order", "".join(f"{name}\n" for name, _ in order).encode())
+        archive.program(path)
+    archive.modules(modules_in_order(module_folder, modules))
     for name, (data, mode) in files.items():
         archive.file(name, data, mode)
     for old in cache.glob(f"initrd-{kind}-*.cpio"):
