@@ -22,6 +22,7 @@ from gi.repository import GLib, GObject, Vhost
 
 from .frontend_memory import Memory
 from .frontend_queue import FrontendRequests, failed
+from .main_context import iterate_until
 
 __all__ = ["Frontend"]
 
@@ -365,20 +366,3 @@ class Frontend(Vhost.Frontend):
 
 def _numbers(fds):
     return [fd if isinstance(fd, int) else fd.fileno() for fd in fds]
-
-
-def iterate_until(condition, seconds):
-    """Runs the main context until something holds or the time is over. True: it holds."""
-    context = GLib.MainContext.ref_thread_default()
-    over = []
-    timer = GLib.timeout_source_new(max(1, int(seconds * 1000)))
-    timer.set_callback(lambda *_: over.append(True))
-    timer.attach(context)
-    try:
-        while not condition():
-            if over:
-                return False
-            context.iteration(True)
-        return True
-    finally:
-        timer.destroy()

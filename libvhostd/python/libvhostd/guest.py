@@ -16,7 +16,7 @@ import tempfile
 from gi.repository import GLib, Vhost
 
 from . import guest_image
-from .frontend import iterate_until
+from .main_context import iterate_until
 
 # QEMU's names of devices, where they are not ours.
 _QEMU_NAMES = {"block": "blk"}
