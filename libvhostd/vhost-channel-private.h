@@ -49,6 +49,9 @@ int vhost_channel_get_fd (VhostChannel *self);
 VhostChannelResult vhost_channel_receive (VhostChannel *self, VhostMessage **message,
                                           GError **error);
 
+/* Whether a message, or a part of one, has come that was not received. */
+gboolean vhost_channel_has_input (VhostChannel *self);
+
 /* Takes descriptor @index out of @message (its slot becomes -1). (transfer full) */
 int vhost_message_steal_fd (VhostMessage *message, guint index);
 

@@ -110,6 +110,14 @@ vhost_channel_get_fd (VhostChannel *self)
   return self->fd;
 }
 
+gboolean
+vhost_channel_has_input (VhostChannel *self)
+{
+  struct pollfd poll_fd = { .fd = self->fd, .events = POLLIN };
+
+  return (self->received > 0 && !self->delivered) || poll (&poll_fd, 1, 0) > 0;
+}
+
 int
 vhost_message_steal_fd (VhostMessage *message, guint index)
 {

@@ -197,20 +197,20 @@ answered_run (VhostSessionCommand *command)
   vhost_session_command_answer (command);
 }
 
-/* Thread: control. The sockets are quiet: what is not translated now will not be. */
+/* Thread: control. The front-end has been heard to the end: what is not translated now will not be.
+ */
 static gboolean
 judge_misses (gpointer data)
 {
   VhostSession *self = data;
 
-  if (self->busy)
+  g_clear_pointer (&self->miss_source, g_source_unref);
+  /* The answer may have overtaken an UPDATE: the end of each message calls again. */
+  if (self->busy || vhost_channel_has_input (self->channel))
     {
-      /* An UPDATE may be waiting behind this message: its end calls again. */
-      g_clear_pointer (&self->miss_source, g_source_unref);
       self->miss_delayed = TRUE;
       return G_SOURCE_REMOVE;
     }
-  g_clear_pointer (&self->miss_source, g_source_unref);
   for (guint i = 0; i < self->n_vrings; i++)
     {
       VhostSessionVring *vring = &self->vrings[i];
@@ -237,7 +237,10 @@ judge_later (VhostSession *self)
 {
   if (self->miss_source != NULL || self->closing)
     return;
-  self->miss_source = g_idle_source_new (); /* after everything of default priority */
+  self->miss_source = g_idle_source_new ();
+  /* Not when nothing else is to be done: a device that serves its queues here may always have some.
+   */
+  g_source_set_priority (self->miss_source, G_PRIORITY_DEFAULT);
   g_source_set_static_name (self->miss_source, "VhostSession misses");
   g_source_set_callback (self->miss_source, judge_misses, self, NULL);
   g_source_attach (self->miss_source, self->context);

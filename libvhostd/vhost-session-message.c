@@ -366,6 +366,8 @@ read_message (VhostSession *self)
     {
     case VHOST_CHANNEL_MESSAGE:
       handle_message (self, message);
+      if (!self->busy)
+        vhost_session_resume_misses (self);
       return TRUE;
     case VHOST_CHANNEL_CLOSED:
       vhost_session_shutdown (self, self->drain_timeout_ms, NULL);

@@ -187,6 +187,63 @@ test_what_does_not_exist_breaks_the_ring (Fixture *f, gconstpointer data)
   close (channel);
 }
 
+static gboolean
+count (gpointer n)
+{
+  ++*(guint *) n;
+  return G_SOURCE_CONTINUE;
+}
+
+/* Another device of this main context has always something to do. */
+static void
+test_what_does_not_exist_is_judged_in_a_busy_main_context (Fixture *f, gconstpointer data)
+{
+  const guint64 iova = HAND_DATA - HAND_BASE + IOVA;
+  guint n = 0;
+  guint busy = g_timeout_add_full (G_PRIORITY_DEFAULT, 0, count, &n, NULL);
+  int channel;
+
+  start_behind (f);
+  channel = give_channel (f);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, iova, 2);
+  answer (channel);
+  ITERATE_UNTIL (f->n_broken == 1);
+  g_assert_cmpuint (n, >, 0);
+  g_source_remove (busy);
+  close (channel);
+}
+
+/* A message that has come in part may be the UPDATE. */
+static void
+test_an_update_that_is_still_coming_counts (Fixture *f, gconstpointer data)
+{
+  const VhostWireHeader header
+      = { VHOST_WIRE_IOTLB_MSG, VHOST_WIRE_VERSION | VHOST_WIRE_FLAG_NEED_REPLY,
+          sizeof (VhostWireIotlb) };
+  const VhostWireIotlb entry
+      = { HAND_DATA - HAND_BASE + IOVA, 4096, HAND_DATA - HAND_BASE + HAND_USER, 3,
+          VHOST_WIRE_IOTLB_UPDATE,      { 0 } };
+  int channel;
+
+  start_behind (f);
+  channel = give_channel (f);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, entry.iova, 2);
+  g_assert_cmpint (write (f->peer, &header, sizeof header), ==, sizeof header);
+  answer (channel);
+  ITERATE_UNTIL (f->session->miss_delayed);
+  g_assert_cmpint (write (f->peer, &entry, sizeof entry), ==, sizeof entry);
+  g_assert_cmpuint (receive_u64 (f, VHOST_WIRE_IOTLB_MSG), ==, 0);
+  ITERATE_UNTIL (hand_used_index (&f->hand) == 1);
+  g_assert_cmpuint (f->n_broken, ==, 0);
+  close (channel);
+}
+
 /* The address has had its translation, and has lost it again. */
 static void
 test_an_old_answer_is_none_to_a_new_question (Fixture *f, gconstpointer data)
@@ -372,6 +429,9 @@ main (int argc, char **argv)
   ADD ("I3-BACKEND_IOTLB_MSG-asks-once-for-what-is-missing", set_up, test_asks_and_goes_on);
   ADD ("asks-for-the-ring-itself", set_up, test_asks_for_the_ring_itself);
   ADD ("what-does-not-exist-breaks-the-ring", set_up, test_what_does_not_exist_breaks_the_ring);
+  ADD ("what-does-not-exist-is-judged-in-a-busy-main-context", set_up,
+       test_what_does_not_exist_is_judged_in_a_busy_main_context);
+  ADD ("an-update-that-is-still-coming-counts", set_up, test_an_update_that_is_still_coming_counts);
   ADD ("an-old-answer-is-none-to-a-new-question", set_up,
        test_an_old_answer_is_none_to_a_new_question);
   ADD ("an-update-before-the-answer-counts", set_up, test_an_update_before_the_answer_counts);
