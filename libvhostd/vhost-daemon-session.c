@@ -268,6 +268,7 @@ vhost_daemon_on_session_changed (VhostSession *session, gpointer data)
           slot->daemon, vhost_daemon_signals[VHOST_DAEMON_SIGNAL_SESSION_CHANGED], 0, TRUE))
     return;
   slot->change = g_idle_source_new ();
+  g_source_set_priority (slot->change, G_PRIORITY_DEFAULT); /* in a busy main context, too */
   g_source_set_callback (slot->change, vhost_daemon_tell_changed, slot, NULL);
   g_source_attach (slot->change, vhost_daemon_get_private (slot->daemon)->context);
 }

@@ -13,6 +13,7 @@
 #include "vhost-frontend.h"
 #include "vhost-queue.h"
 #include "vhost-session.h"
+#include "vhost-wire-private.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -638,6 +639,34 @@ test_config_changed (Fixture *f, gconstpointer data)
   vhost_fd_clear (&fd);
 }
 
+static void
+on_session_changed (VhostDaemon *daemon, VhostSession *session, gpointer n)
+{
+  ++*(guint *) n;
+}
+
+/* Also where the main context never rests. */
+static void
+test_session_changed (Fixture *f, gconstpointer data)
+{
+  const VhostWireHeader messages[] = { { VHOST_WIRE_SET_OWNER, VHOST_WIRE_VERSION, 0 },
+                                       { VHOST_WIRE_SET_OWNER, VHOST_WIRE_VERSION, 0 } };
+  guint changes = 0;
+  guint busy = g_timeout_add_full (G_PRIORITY_DEFAULT, 0, on_tick, NULL, NULL);
+
+  g_signal_connect (f->daemon, "session-changed", G_CALLBACK (on_session_changed), &changes);
+  start (f);
+  int fd = connect_to (f->path);
+  WAIT_FOR (f->opened == 1);
+  g_assert_cmpuint (changes, ==, 0);
+  g_assert_cmpint (write (fd, messages, sizeof messages), ==, sizeof messages);
+  WAIT_FOR (changes > 0);
+  g_assert_cmpuint (changes, ==, 1);
+  g_source_remove (busy);
+  vhost_fd_clear (&fd);
+  stop (f); /* before what it counts into goes */
+}
+
 /* Given descriptors */
 
 static void
@@ -909,6 +938,7 @@ main (int argc, char **argv)
   TEST ("stops-with-its-last-front-end-when-told-so", 0, test_exit_on_disconnect);
   TEST ("can-be-stopped-by-a-handler-of-session-opened", 0, test_stop_in_handler);
   TEST ("says-that-the-device-changed-its-configuration", 0, test_config_changed);
+  TEST ("tells-once-of-several-messages", 0, test_session_changed);
   TEST ("serves-on-a-listening-descriptor", 0, test_adopts_listening);
   TEST ("serves-a-connected-descriptor-once", 0, test_adopts_connected);
   TEST ("refuses-descriptors-that-are-no-unix-stream-sockets", 0, test_adopt_refuses);
