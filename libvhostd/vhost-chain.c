@@ -434,21 +434,25 @@ vhost_chain_split_status (VhostChain *self)
 {
   struct iovec *last;
   guint8 *status;
+  gsize length;
 
   if (G_UNLIKELY (self->n_writable == 0))
     return NULL;
   last = &self->segments[self->n_readable + self->n_writable - 1];
-  last->iov_len--;
-  status = (guint8 *) last->iov_base + last->iov_len;
+  length = last->iov_len - 1;
+  status = (guint8 *) last->iov_base + length;
   self->status_length++;
-  if (last->iov_len == 0)
+  if (length == 0)
     {
       /* It keeps its length for the dirty log. */
-      last->iov_len = self->status_length;
+      length = self->status_length;
       self->status_length = 0;
       self->n_writable--;
-      self->n_status++;
+      __atomic_store_n (&self->n_status, self->n_status + 1, __ATOMIC_RELAXED);
     }
+  /* Released: a thread that sees the length shrunk sees n_status of all segments behind this one.
+   */
+  __atomic_store_n (&last->iov_len, length, __ATOMIC_RELEASE);
   self->writable_size--;
   return status;
 }

@@ -62,16 +62,24 @@ find_places (VhostMemory *view, guint64 iova, guint64 last)
   return places;
 }
 
+/* The length that segment @i had when it was popped, or more: whoever has the chain may be
+ * splitting status bytes off the last ones right now. Too much only waits for one request more. */
+static gsize
+get_length (const VhostChain *chain, guint i)
+{
+  gsize length = __atomic_load_n (&chain->segments[i].iov_len, __ATOMIC_ACQUIRE);
+  guint n_status = __atomic_load_n (&chain->n_status, __ATOMIC_RELAXED);
+
+  return i + 1 + n_status < chain->n_segments ? length : length + chain->writable_total;
+}
+
 static gboolean
 uses_places (const VhostChain *chain, const GArray *places)
 {
-  guint n_segments = chain->n_readable + chain->n_writable + chain->n_status;
-
-  for (guint i = 0; i < n_segments; i++)
+  for (guint i = 0; i < chain->n_segments; i++)
     {
       const guint8 *begin = chain->segments[i].iov_base;
-      /* Status bytes that were split off lie behind it. */
-      const guint8 *end = begin + chain->segments[i].iov_len + chain->status_length;
+      const guint8 *end = begin + get_length (chain, i);
       guint low = 0;
       guint high = places->len;
 

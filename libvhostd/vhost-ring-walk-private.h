@@ -153,6 +153,7 @@ vhost_ring_walk_finish (VhostChain *chain, const VhostRingCount *count)
       chain->n_readable = n;
       chain->readable_size = count->total;
     }
+  chain->n_segments = n;
   chain->n_writable = n - chain->n_readable;
   chain->writable_size = count->total - chain->readable_size;
 }

@@ -25,7 +25,8 @@ import vm  # noqa: E402
 FILES = sorted((HERE / "litmus").glob("*.litmus"))
 # Where every access with an order must be in some file's lines "code" ...
 WHOLE = ["vhost-ring-split.c", "vhost-ring-packed.c", "vhost-mailbox.c", "vhost-dirty-log.c", "vhost-sigbus.c",
-         "vhost-chain.c", "vhost-queue-pass.c", "vhost-queue.c", "vhost-daemon-session.c", "vhost-reference-private.h",
+         "vhost-chain.c", "vhost-queue-pass.c", "vhost-queue.c", "vhost-queue-invalidate.c",
+         "vhost-daemon-session.c", "vhost-reference-private.h",
          "vhost-memory.c", "vhost-inflight.c", "vhost-frontend-queue.c",
          "vhost-frontend-queue-packed.c", "vhost-frontend-queue-split.c"]
 # ... but for these, with the reason.

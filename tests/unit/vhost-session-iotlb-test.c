@@ -373,6 +373,34 @@ test_an_invalidation_waits_for_its_requests (Fixture *f, gconstpointer data)
   assert_answer_waits (f, &entry);
 }
 
+static gpointer
+split_all (gpointer chain)
+{
+  guint n = 0;
+
+  while (vhost_chain_split_status (chain) != NULL)
+    n++;
+  return GUINT_TO_POINTER (n);
+}
+
+/* Bytes that the device has taken for its status are in use as well, also while it takes them. */
+static void
+test_an_invalidation_waits_for_a_status (Fixture *f, gconstpointer data)
+{
+  VhostWireIotlb entry = { .iova = HAND_DATA - HAND_BASE + IOVA + 511,
+                           .size = 1,
+                           .type = VHOST_WIRE_IOTLB_INVALIDATE };
+  GThread *thread;
+
+  hold_a_request (f);
+  thread = g_thread_new ("device", split_all, f->device->held[0]);
+  for (guint i = 0; i < 20; i++)
+    g_assert_cmpuint (send_entry (f, VHOST_WIRE_IOTLB_INVALIDATE, entry.iova + 8192 + i, 1, 0, 0),
+                      ==, 0);
+  g_assert_cmpuint (GPOINTER_TO_UINT (g_thread_join (thread)), ==, 512);
+  assert_answer_waits (f, &entry);
+}
+
 /* The request's page leads elsewhere, or may only be read: the answer waits. The same once more,
  * for its neighbour, or with more rights: it does not. */
 static void
@@ -438,6 +466,7 @@ main (int argc, char **argv)
   ADD ("asks-again-on-another-channel", set_up, test_asks_again_on_another_channel);
   ADD ("an-invalidation-waits-for-its-requests", set_up,
        test_an_invalidation_waits_for_its_requests);
+  ADD ("an-invalidation-waits-for-a-status", set_up, test_an_invalidation_waits_for_a_status);
   ADD ("an-update-that-leads-elsewhere-waits-for-its-requests", set_up,
        test_an_update_that_leads_elsewhere_waits);
   ADD ("an-update-that-forbids-waits-for-its-requests", set_up, test_an_update_that_forbids_waits);
