@@ -263,14 +263,32 @@ def sockets_hostile():
         tap.equal([driver.hear()[0], driver.hear()[0]], [RESPONSE, RST], "more than there is room for")
         driver.say(99)
         tap.equal(driver.hear()[0], RST, "an operation that is none")
-        for port in range(2000, 2000 + 2 * module.MOST):
-            fe.queue(1).request(out=[driver.head.pack(3, 2, port, 7, 0, 1, REQUEST, 0, 0, 0)])
-        tap.equal((len(device.streams), len(device.answers) <= module.MOST), (module.MOST, True), "streams")
-    with Vhost.Frontend.pair(module.Echo()) as fe:
-        driver = SocketDriver(fe, 4, 20)
+        packets = [driver.head.pack(3, 2, port, 7, 0, 1, REQUEST, 0, 0, 0) for port in range(2000, 2000 + 3 * module.MOST)]
+        said = [fe.queue(1).request_async(out=[packet]) for packet in packets]
+        until(lambda: len(device.answers) == module.MOST, "answers that nobody takes")
+        tap.equal((len(device.streams), fe.queue(1).in_flight > 0), (module.MOST, True), "streams, and what has to wait")
+        driver.heard += [fe.queue(0).request_async(in_size=64) for _ in packets]
+        fe.queue(1).wait()
+        operations = [driver.hear()[0] for _ in said]
+        tap.equal((operations.count(RESPONSE), operations.count(RST)), (module.MOST, 2 * module.MOST), "answers")
+        fe.queue(0).stop()
+        fe.queue(1).stop()
+        until(lambda: not device.streams, "forgets what nobody knows any more")
+
+
+@tap.test("a stream waits while the guest's buffers have no room")
+def sockets_small_buffers():
+    with Vhost.Frontend.pair(example("vsock").Echo()) as fe:
+        driver = SocketDriver(fe, 1, 44)
         driver.say(REQUEST)
+        tap.equal(driver.hear(), (RESPONSE, b"", 0), "a connection")
+        driver.heard.append(fe.queue(0).request_async(in_size=44))
         driver.say(RW, b"data")
-        tap.equal(len(driver.heard[0].result()), 20, "of a packet in a buffer that is too small")
+        fe.queue(0).stop()  # the buffer that could hold no data comes back
+        driver.heard.clear()
+        fe.queue(0).restart()
+        driver.heard += [fe.queue(0).request_async(in_size=46) for _ in range(2)]
+        tap.equal([driver.hear()[1], driver.hear()[1]], [b"da", b"ta"], "in two pieces")
 
 
 # Without modules: the guest has the interpreter alone.
