@@ -26,14 +26,14 @@ struct _VhostChain
   struct iovec *segments; /* readable ones first; inline_segments or an overflow block */
   guint32 n_readable;
   guint32 n_writable;
-  guint32 n_segments;    /* as popped: with those that were split off */
-  guint32 n_allocated;   /* of segments */
-  guint32 first;         /* pull's position: segment */
-  gsize first_offset;    /* and byte in it */
-  gsize readable_size;   /* what pull has not taken */
-  gsize writable_size;   /* without a split-off status byte */
-  gsize writable_total;  /* as popped: bound of the used length */
-  gsize write_offset;    /* vhost_chain_write's position in the writable part */
+  guint32 n_segments;   /* as popped: with those that were split off */
+  guint32 n_allocated;  /* of segments */
+  guint32 first;        /* pull's position: segment */
+  gsize first_offset;   /* and byte in it */
+  gsize readable_size;  /* what pull has not taken */
+  gsize writable_size;  /* without a split-off status byte */
+  gsize writable_total; /* as popped: bound of the used length */
+  gsize write_offset;   /* vhost_chain_write's position in the writable part */
   /* Whoever has the chain splits them off while the queue's own thread may look, see
    * vhost_queue_invalidate (). */
   guint32 n_status;      /* segments behind the writable ones that were split off whole */
