@@ -15,6 +15,8 @@ typedef struct _VhostBackendChannel VhostBackendChannel;
 VhostBackendChannel *vhost_backend_channel_new_take_fd (int fd, gboolean reply_ack,
                                                         GMainContext *context, GError **error);
 void vhost_backend_channel_free (VhostBackendChannel *self);
+/* Whether what the front-end does with a request is waited for: REPLY_ACK, as it was at first. */
+gboolean vhost_backend_channel_asks (VhostBackendChannel *self);
 /* CONFIG_CHANGE_MSG. Several that could not be sent yet count as one. FALSE: the channel is broken.
  */
 gboolean vhost_backend_channel_config_change (VhostBackendChannel *self, GError **error);

@@ -362,6 +362,12 @@ vhost_backend_channel_new_take_fd (int fd, gboolean reply_ack, GMainContext *con
   return self;
 }
 
+gboolean
+vhost_backend_channel_asks (VhostBackendChannel *self)
+{
+  return self->reply_ack;
+}
+
 void
 vhost_backend_channel_free (VhostBackendChannel *self)
 {

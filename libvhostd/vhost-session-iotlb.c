@@ -24,6 +24,7 @@ typedef struct
   VhostSession *session; /* (unowned) (nullable): NULL, nobody is interested any more */
   guint64 iova;
   guint access;
+  gboolean asks;                            /* the answer is the front-end's, not made up */
   gboolean settled;                         /* who asks the same from now on asks something new */
   guint8 vrings[VHOST_WIRE_MAX_QUEUES / 8]; /* who waits: a bit each */
 } VhostSessionMiss;
@@ -284,7 +285,7 @@ miss_answered (guint64 answer, int fd, const GError *error, gpointer data)
             }
         }
       /* Without REPLY_ACK nobody says that no UPDATE will come. */
-      else if (vhost_session_has_protocol (self, VHOST_WIRE_PROTOCOL_REPLY_ACK))
+      else if (miss->asks)
         {
           vring->miss_answered = TRUE;
           vring->answered_iova = miss->iova;
@@ -335,6 +336,7 @@ vhost_session_ask_misses (VhostSession *self)
           miss->session = self;
           miss->iova = vring->miss_iova;
           miss->access = vring->miss_access;
+          miss->asks = vhost_backend_channel_asks (self->backend_channel);
           self->misses = g_slist_prepend (self->misses, miss);
           self->n_misses++;
           send_iotlb (self, VHOST_WIRE_IOTLB_MISS, miss->iova, miss->access, miss_answered, miss);

@@ -187,6 +187,27 @@ test_what_does_not_exist_breaks_the_ring (Fixture *f, gconstpointer data)
   close (channel);
 }
 
+/* The channel asks for answers as was agreed when it came, whatever has been agreed since. */
+static void
+test_a_channel_keeps_its_ways (Fixture *f, gconstpointer data)
+{
+  const guint64 iova = HAND_DATA - HAND_BASE + IOVA;
+  int channel;
+
+  start_behind (f);
+  channel = give_channel (f);
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES,
+                              ALL_PROTOCOL & ~VHOST_WIRE_BIT (VHOST_WIRE_PROTOCOL_REPLY_ACK)),
+                    ==, 0);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, iova, 2);
+  answer (channel);
+  ITERATE_UNTIL (f->n_broken == 1);
+  close (channel);
+}
+
 static gboolean
 count (gpointer n)
 {
@@ -457,6 +478,7 @@ main (int argc, char **argv)
   ADD ("I3-BACKEND_IOTLB_MSG-asks-once-for-what-is-missing", set_up, test_asks_and_goes_on);
   ADD ("asks-for-the-ring-itself", set_up, test_asks_for_the_ring_itself);
   ADD ("what-does-not-exist-breaks-the-ring", set_up, test_what_does_not_exist_breaks_the_ring);
+  ADD ("a-channel-keeps-its-ways", set_up, test_a_channel_keeps_its_ways);
   ADD ("what-does-not-exist-is-judged-in-a-busy-main-context", set_up,
        test_what_does_not_exist_is_judged_in_a_busy_main_context);
   ADD ("an-update-that-is-still-coming-counts", set_up, test_an_update_that_is_still_coming_counts);
