@@ -7,11 +7,10 @@
 #include "vhost-error.h"
 #include "vhost-session-private.h"
 
+#include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-#define VIRTIO_ID_NET 1
 
 /* ---- Negotiation ---- */
 
@@ -114,8 +113,9 @@ refuse_features (VhostSession *self)
 
 VHOST_SESSION_HANDLER (set_features)
 {
-  guint64 features = message->payload.u64;
-  guint64 strange = features & ~vhost_session_get_offered_features (self);
+  guint64 offered = vhost_session_get_offered_features (self);
+  guint64 features = message->payload.u64 & (offered | ~vhost_session_get_ignored_features (self));
+  guint64 strange = features & ~offered;
   guint64 old = self->features;
   gboolean waits;
 
@@ -315,7 +315,8 @@ reset_now (VhostSession *self)
       VhostSessionVring *vring = &self->vrings[i];
 
       vring->size = vring->base = 0;
-      vring->have_addr = vring->base_known = vring->enabled = FALSE;
+      vring->have_addr = vring->base_known = FALSE;
+      vring->enabled = vhost_session_starts_enabled (self);
       vring->big_endian = G_BYTE_ORDER == G_BIG_ENDIAN;
       vring->broken = vring->renewed = vring->have_base = FALSE;
     }

@@ -270,6 +270,11 @@ vhost_session_has_enable (VhostSession *self)
   return (self->features & VHOST_WIRE_BIT (VHOST_WIRE_F_PROTOCOL_FEATURES)) != 0;
 }
 
+/* vhost-session-qemu.c: feature bits that are passed over where they were not offered ... */
+guint64 vhost_session_get_ignored_features (VhostSession *self);
+/* ... and whether rings need no SET_VRING_ENABLE. */
+gboolean vhost_session_starts_enabled (VhostSession *self);
+
 /* @bit: a number, VHOST_WIRE_F_... */
 static inline gboolean
 vhost_session_has_feature (VhostSession *self, guint bit)

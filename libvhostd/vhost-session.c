@@ -485,6 +485,7 @@ vhost_session_new_take_fd (int fd, VhostBackend *backend, VhostWorker **workers,
 
       vring->kick_fd = vring->call_fd = vring->err_fd = -1;
       vring->big_endian = G_BYTE_ORDER == G_BIG_ENDIAN;
+      vring->enabled = vhost_session_starts_enabled (self);
       vring->worker = workers[i % n_workers];
       vring->queue = vhost_queue_new (i, vhost_backend_get_queue_size (backend),
                                       vhost_backend_get_chain_data_size (backend),

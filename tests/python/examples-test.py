@@ -157,6 +157,99 @@ def disks_guest():
     tap.equal("I/O error, dev vda" in said and "WRITE" in said, True, f"the write that failed, of {said!r}")
 
 
+def command(queue, cdb, out=b"", in_size=0, lun=b"\1"):
+    """A SCSI disk's answer: (answer of the adapter, status, sense data, bytes that did not come, data)."""
+    sizes = [108, in_size] if in_size else [108]
+    back = queue.request(out=[lun.ljust(8, b"\0") + bytes(11) + cdb.ljust(32, b"\0"), *([out] if out else [])], in_size=sizes)
+    sense, residual, _, status, answer = struct.unpack("<IIHBB", back[:12])
+    return answer, status, back[12:12 + sense], residual, back[108:]
+
+
+def transfer(code, block, blocks):
+    return struct.pack(">BxIxHx", code, block, blocks)
+
+
+@tap.test("a SCSI disk does what it is told, says why not, and can be made read-only")
+def scsi_disk():
+    disk = example("scsi_disk").ScsiDisk(size=1 << 20)
+    inquiry, read, write = struct.pack(">BBxBB", 0x12, 0, 0, 36), 0x28, 0x2a
+    with Vhost.Frontend.pair(disk) as fe:
+        queue = fe.queue(2)
+        tap.equal(command(queue, inquiry, in_size=64)[:4], (0, 0, b"", 28), "an inquiry")
+        tap.equal(command(queue, inquiry, in_size=36)[4][8:30], b"VHOSTD  Python disk   ", "its name")
+        tap.equal(command(queue, inquiry, in_size=36, lun=b"\1\1")[0], 3, "another target")
+        tap.equal(command(queue, b"\x25", in_size=8)[4], struct.pack(">II", 2047, 512), "its capacity")
+        tap.equal(command(queue, transfer(write, 5, 2), b"x" * 1024), (0, 0, b"", 0, b""), "a write")
+        tap.equal(command(queue, transfer(read, 4, 3), in_size=1536)[4], bytes(512) + b"x" * 1024, "a read")
+        tap.equal(command(queue, transfer(read, 4, 3), in_size=100)[3:], (0, bytes(100)), "with little room")
+
+        def refused(*arguments, **options):
+            answer, status, sense, *_ = command(queue, *arguments, **options)
+            return answer, status, sense[2], sense[12]
+        tap.equal(refused(transfer(read, 2047, 2), in_size=1024), (0, 2, 5, 0x21), "a read beyond the end")
+        tap.equal(refused(transfer(write, 0xffffffff, 0xffff)), (0, 2, 5, 0x21), "a write far beyond it")
+        tap.equal(refused(transfer(write, 0, 2), b"y" * 512), (0, 2, 5, 0x24), "a write of less than it says")
+        tap.equal(refused(b"\xff"), (0, 2, 5, 0x20), "no command")
+        disk.props.read_only = True
+        tap.equal(refused(transfer(write, 0, 1), b"y" * 512), (0, 2, 7, 0x27), "a write to what is read-only")
+        tap.equal(command(queue, b"\x1a\0\0\0\xff", in_size=255)[4], b"\3\0\x80\0", "the mode")
+        tap.equal(queue.request(out=[b"short"], in_size=108), b"", "half a request")
+        tap.equal(fe.queue(0).request(out=[bytes(24)], in_size=5), bytes(5), "a task is aborted")
+        fe.queue(1).request_async(in_size=16)
+        fe.queue(1).stop()  # the buffer for events comes back
+
+
+@tap.test("a guest writes to the SCSI disk and reads back")
+def scsi_disk_guest():
+    said = guest.run_guest(example("scsi_disk").ScsiDisk(size=1 << 20), """
+        until [ -b /dev/sda ]; do usleep 10000; done
+        cat /sys/class/scsi_device/*/device/model /sys/block/sda/size
+        dd if=/dev/urandom of=/tmp/a bs=64k count=16 2>/dev/null
+        dd if=/tmp/a of=/dev/sda bs=64k oflag=direct 2>/dev/null
+        dd if=/dev/sda of=/tmp/b bs=64k count=16 iflag=direct 2>/dev/null
+        cmp /tmp/a /tmp/b && echo same""")
+    tap.equal(said.split(), ["Python", "disk", "2048", "same"], "what it says")
+
+
+# ---- A file system ----
+
+@tap.test("a file system answers what it knows, and nonsense with an error")
+def file_system():
+    module = example("file_system")
+    with Vhost.Frontend.pair(module.FileSystem(name="x")) as fe:
+        def ask_for(operation, inode=1, said=b"", in_size=4096):
+            head = module.HEADER.pack(40 + len(said), operation, 77, inode) + bytes(16)
+            answer = fe.queue(1).request(out=[head + said], in_size=in_size)
+            length, error, number = struct.unpack("<IiQ", answer[:16])
+            tap.equal((length, number), (len(answer), 77), "length and number")
+            return -error, answer[16:]
+        tap.equal(struct.unpack("<II", ask_for(module.INIT, said=bytes(64))[1][:8]), (7, 31), "a beginning")
+        tap.equal(ask_for(module.LOOKUP, said=b"y\0")[0], 2, "a name that is not there")
+        tap.equal(ask_for(module.LOOKUP, said=b"x\0")[1][:8], struct.pack("<Q", 2), "one that is")
+        handle = ask_for(module.OPEN, 2, bytes(8))[1][:8]
+        tap.equal(ask_for(module.READ, 2, handle + struct.pack("<QI", 0, 4096))[1], b"opened 1 times\n", "its text")
+        tap.equal(ask_for(module.READ, 2, handle + struct.pack("<QI", 1 << 63, 4096))[1], b"", "behind its end")
+        tap.equal(ask_for(module.READ, 2, b"\xff" * 20)[0], 38, "a file that is not open")
+        tap.equal(ask_for(module.READDIR, 1, bytes(20))[1][24:25], b"x", "the folder")
+        for _ in range(module.HANDLES - 1):
+            ask_for(module.OPEN, 2)
+        tap.equal(ask_for(module.OPEN, 2)[0], 24, "one too many")
+        tap.equal(ask_for(module.RELEASE, 2, handle)[0], 0, "one less")
+        tap.equal(ask_for(module.OPEN, 2)[0], 0, "one more")
+        tap.equal(ask_for(0xffffffff, 1 << 60, b"\xff" * 60)[0], 38, "nonsense")
+        tap.equal(fe.queue(1).request(out=[b"short"], in_size=64), b"", "half a request")
+        tap.equal(len(fe.queue(1).request(out=[module.HEADER.pack(40, module.INIT, 77, 1) + bytes(16)], in_size=9)), 9,
+                  "little room")
+
+
+@tap.test("a guest reads a file of the host's making")
+def file_system_guest():
+    said = guest.run_guest(example("file_system").FileSystem(),
+                           "mount -t virtiofs host /mnt && cd /mnt && ls && cat opened opened; cat nothing || true")
+    tap.equal(said, "opened\nopened 1 times\nopened 2 times\ncat: can't open 'nothing': No such file or directory\n",
+              "what it says")
+
+
 # ---- Network ----
 
 @tap.test("the host behind the network card answers who it is, and pings of any length; nothing else is for it")

@@ -70,6 +70,27 @@ def test_modules(vhost_guest):
     assert "loop0" in vhost_guest((), "ls /sys/block", modules=["loop", "virtio-rng"])
 
 
+@Vhost.device("crypto")
+class Crypto(Vhost.Backend):
+    def do_process_chain(self, queue, chain):
+        chain.complete()
+
+
+def test_crypto_device(tmp_path):  # whose driver Debian's cloud kernel has not
+    image, _ = guest.guest_image.kernel()
+    assert "0x1054" in guest.run_guest(Crypto(), "cat /sys/bus/pci/devices/*/device", kernel=image)
+    with pytest.raises(guest.Unavailable, match="no module virtio_crypto"):
+        guest.run_guest(Crypto(), "true")
+
+
+def test_qemu_crashes(tmp_path):
+    qemu = tmp_path / "qemu"
+    qemu.write_text("#!/bin/sh\\necho oh; kill -SEGV $$")
+    qemu.chmod(0o755)
+    with pytest.raises(guest.GuestFailed, match="(?s)QEMU crashed .SIGSEGV.*oh"):
+        guest.run_guest((), "true", qemu=str(qemu))
+
+
 def test_no_such_module():
     with pytest.raises(guest.Unavailable, match="no module made_up: give one that has it, with kernel="):
         guest.run_guest((), "true", modules=["made-up"])
@@ -141,7 +162,7 @@ def guest():
 @tap.test("a guest has the tester's files, programs, modules, kernel and QEMU; what is missing is named")
 def guest_with_more():
     text = run_guests(MORE)
-    tap.equal("7 passed" in text, True, text)
+    tap.equal("9 passed" in text, True, text)
 
 
 @tap.test("without QEMU the guest's test is skipped, and says what is missing")

@@ -18,8 +18,13 @@ from gi.repository import GLib, Vhost
 from . import guest_image
 from .main_context import iterate_until
 
-# QEMU's names of devices, where they are not ours.
-_QEMU_NAMES = {"block": "blk"}
+# QEMU's devices, where they are not called as ours, or need more. QEMU 7.2 crashes with these network cards and crypto
+# devices where they have MSI-X and no KVM, and tells nobody what guest and crypto device agree on.
+_QEMU_DEVICES = {"block": "vhost-user-blk-pci", "crypto": "virtio-crypto-pci,vectors=0,indirect_desc=off,event_idx=off",
+                 "fs": "vhost-user-fs-pci,tag=host", "net": "virtio-net-pci,vectors=0"}
+# Those that have two halves: the other one's words, and what it is called in the first.
+_HALVES = {"virtio-net": (["-netdev", "vhost-user,id=h{0},chardev=c{0}"], "netdev"),
+           "virtio-crypto": (["-object", "cryptodev-vhost-user,id=h{0},chardev=c{0}"], "cryptodev")}
 # Loaded where the kernel has them: a guest may have devices of QEMU's own beside the ones under test.
 _MODULES = ["virtio_pci", "virtio_blk", "virtio-rng", "virtio_input", "evdev", "virtio_console", "virtio_net"]
 # Drivers of devices that few guests have.
@@ -54,7 +59,8 @@ def run_guest(devices, command, *, programs=(), files=None, modules=(), kernel=N
     """Boots a guest with the devices, runs a shell command in it, and returns what the command printed.
 
     A device is a back-end (a Vhost.Backend), or (back-end or socket path, "vhost-user-...-pci[,property=value]");
-    a network card is a "virtio-net-pci". Their drivers are loaded.
+    a network card is a "virtio-net-pci", a crypto device a "virtio-crypto-pci". Their drivers are loaded. A file system
+    has the tag "host".
 
     The command is for busybox's shell and has busybox's tools. It finds `programs` as well, names or paths of this
     machine's programs, which come with their libraries, and `files`: bytes or a path of this machine, by the path in the
@@ -97,9 +103,10 @@ def run_guest(devices, command, *, programs=(), files=None, modules=(), kernel=N
                 words += ["-chardev", f"socket,id=c{index},path={path}"]
                 driver, _, properties = model.partition(",")
                 half = f"chardev=c{index}"
-                if driver.startswith("virtio-net"):  # QEMU's network cards have two halves
-                    words += ["-netdev", f"vhost-user,id=n{index},chardev=c{index}"]
-                    half = f"netdev=n{index}"
+                for name, (other, role) in _HALVES.items():
+                    if driver.startswith(name):
+                        words += [word.format(index) for word in other]
+                        half = f"{role}=h{index}"
                 words += ["-device", f"{driver},{half}" + (f",{properties}" if properties else "")]
             text = _run([*words, *extra], timeout)
         finally:
@@ -150,8 +157,7 @@ def _device(device, path, daemons):
         return served, model
     if model is None:
         name = served.get_device_name()
-        # QEMU 7.2 crashes with a vhost-user network card that has MSI-X and no KVM.
-        model = "virtio-net-pci,vectors=0" if name == "net" else f"vhost-user-{_QEMU_NAMES.get(name, name)}-pci"
+        model = _QEMU_DEVICES.get(name, f"vhost-user-{name}-pci")
     daemon = Vhost.Daemon(backend=served, socket_path=str(path))
     daemon.start()
     daemons.append(daemon)
@@ -177,11 +183,16 @@ def _run(words, timeout):
     finally:
         if not ended:
             GLib.source_remove(watch)
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM if ended else signal.SIGKILL)
-        child.wait(30)
+            child.kill()
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:  # it has closed its output, and stays
+            child.kill()
+            child.wait()
         child.stdout.close()
     text = b"".join(parts).decode(errors="replace")
     if not in_time:
         raise GuestFailed(f"the guest did not end within {timeout} s; it said:\n{text[-4000:]}")
+    if child.returncode < 0:
+        raise GuestFailed(f"QEMU crashed ({signal.Signals(-child.returncode).name}); it said:\n{text[-4000:]}")
     return text
