@@ -152,6 +152,7 @@ VHOST_SESSION_HANDLER (set_mem_table)
   VhostMemoryRegionInfo infos[VHOST_WIRE_MAX_REGIONS];
   int fds[VHOST_WIRE_MAX_REGIONS];
   guint n = MIN (table->n_regions, VHOST_WIRE_MAX_REGIONS);
+  VhostSessionResult result;
   VhostMemory *memory;
 
   for (guint i = 0; i < n; i++)
@@ -166,7 +167,10 @@ VHOST_SESSION_HANDLER (set_mem_table)
                  : vhost_memory_new_empty ();
   if (memory == NULL)
     return VHOST_SESSION_REFUSED;
-  return use_new_memory (self, memory, message, error);
+  result = use_new_memory (self, memory, message, error);
+  if (result != VHOST_SESSION_REFUSED)
+    g_clear_pointer (&self->repeats, g_array_unref);
+  return result;
 }
 
 /* M8: the same for every connection. */
@@ -185,6 +189,8 @@ VHOST_SESSION_HANDLER (add_mem_reg)
 
   if (!check_user_address (self, &info, error))
     return VHOST_SESSION_REFUSED;
+  if (vhost_session_repeats_region (self, &info, message->fds[0]))
+    return vhost_session_reply_bases (self, message, VHOST_SESSION_DONE);
   memory = vhost_memory_add_take_fd (old, &info, vhost_message_steal_fd (message, 0),
                                      self->seal_memory, error);
   if (memory == NULL)
@@ -206,6 +212,8 @@ VHOST_SESSION_HANDLER (rem_mem_reg)
                    info.guest_address);
       return VHOST_SESSION_REFUSED;
     }
+  if (vhost_session_forget_repeat (self, &info))
+    return VHOST_SESSION_DONE;
   memory = vhost_memory_remove (self->memory, &info, error);
   if (memory == NULL)
     return VHOST_SESSION_REFUSED;

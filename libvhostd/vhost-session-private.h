@@ -165,6 +165,7 @@ struct _VhostSession
   gboolean needs_reset;
 
   VhostMemory *memory;       /* (owned) (nullable) */
+  GArray *repeats;           /* of VhostMemoryRegionInfo (nullable): added more than once */
   gboolean told_cure;        /* about shared memory */
   VhostSessionVring *vrings; /* (owned) */
   guint n_vrings;
@@ -274,6 +275,11 @@ vhost_session_has_enable (VhostSession *self)
 guint64 vhost_session_get_ignored_features (VhostSession *self);
 /* ... and whether rings need no SET_VRING_ENABLE. */
 gboolean vhost_session_starts_enabled (VhostSession *self);
+/* The region is there, and is added once more. FALSE: it is another, or that is a mistake. */
+gboolean vhost_session_repeats_region (VhostSession *self, const VhostMemoryRegionInfo *info,
+                                       int fd);
+/* TRUE: it was added once more than it has been removed now. */
+gboolean vhost_session_forget_repeat (VhostSession *self, const VhostMemoryRegionInfo *info);
 
 /* @bit: a number, VHOST_WIRE_F_... */
 static inline gboolean

@@ -77,6 +77,7 @@ vhost_session_finalize (GObject *object)
   vhost_session_clear_crypto (self);
   g_clear_pointer (&self->inflight, vhost_inflight_unref);
   g_clear_pointer (&self->memory, vhost_memory_unref);
+  g_clear_pointer (&self->repeats, g_array_unref);
   g_clear_pointer (&self->inbox, vhost_session_inbox_unref);
   g_clear_error (&self->message_error);
   g_clear_error (&self->close_error);
@@ -434,6 +435,7 @@ vhost_session_close_now (VhostSession *self)
   vhost_session_clear_log (self);
   g_clear_pointer (&self->inflight, vhost_inflight_unref);
   g_clear_pointer (&self->memory, vhost_memory_unref);
+  g_clear_pointer (&self->repeats, g_array_unref);
   error = g_steal_pointer (&self->close_error);
   self->owner->closed (self, error, self->owner_data);
   g_object_unref (self); /* the session's own, from vhost_session_new_take_fd () */

@@ -290,6 +290,47 @@ def network_guest():
     tap.equal("3 packets received" in said and "nobody" in said, True, f"both, in {said!r}")
 
 
+@tap.test("a guest uses two pairs of queues")
+def network_pairs_guest():
+    network_module = example("network")
+
+    @Vhost.device("net", queues=4)
+    class Pairs(network_module.Network):
+        Config = Vhost.config_space("mac:6B", "status:H", "pairs:H")
+
+        def do_get_features(self):
+            return network_module.F_MAC | 1 << 17 | 1 << 22  # a control queue, of QEMU's, and MQ
+
+        def do_start(self):
+            super().do_start()
+            self.config.pairs, self.received, self.sent = 2, {0: [], 2: []}, {1: 0, 3: 0}
+
+        def do_process_chain(self, queue, chain):
+            index = queue.get_index()
+            if index in self.received:
+                self.received[index].append(chain)
+                return
+            self.sent[index] += 1
+            self.buffers = self.received[index - 1]
+            answer = self.answer(chain.read()[len(network_module.HEADER):])
+            chain.complete()
+            if answer and self.buffers:
+                with self.buffers.pop(0) as buffer:
+                    buffer.write(network_module.HEADER + answer)
+
+        def do_queue_stopping(self, queue):
+            while self.received.get(queue.get_index()):
+                self.received[queue.get_index()].pop().complete(0)
+
+    card = Pairs()
+    said = guest.run_guest(card, """
+        ip link set eth0 up
+        ip addr add 10.0.0.1/24 dev eth0
+        for n in 1 2 3 4 5 6 7 8; do taskset $((n % 2 + 1)) ping -c 1 -W 5 10.0.0.2 | grep -c ' 0%'; done""",
+                           extra=["-smp", "2"])
+    tap.equal((said.split(), min(card.sent.values()) > 0), (["1"] * 8, True), f"both, {card.sent}")
+
+
 # ---- Sockets ----
 
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST = range(1, 8)

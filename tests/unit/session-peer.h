@@ -21,7 +21,9 @@
 #define DEADLINE (10 * G_USEC_PER_SEC)
 #define NEED_REPLY VHOST_WIRE_FLAG_NEED_REPLY
 #define HAND_USER G_GUINT64_CONSTANT (0x7000000)
+#ifndef N_QUEUES
 #define N_QUEUES 2
+#endif
 #define RING_SIZE 8
 #ifndef WITH_POSTCOPY
 #define WITH_POSTCOPY FALSE /* what a device has to allow */

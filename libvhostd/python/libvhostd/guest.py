@@ -23,7 +23,7 @@ from .main_context import iterate_until
 _QEMU_DEVICES = {"block": "vhost-user-blk-pci", "crypto": "virtio-crypto-pci,vectors=0,indirect_desc=off,event_idx=off",
                  "fs": "vhost-user-fs-pci,tag=host", "net": "virtio-net-pci,vectors=0"}
 # Those that have two halves: the other one's words, and what it is called in the first.
-_HALVES = {"virtio-net": (["-netdev", "vhost-user,id=h{0},chardev=c{0}"], "netdev"),
+_HALVES = {"virtio-net": (["-netdev", "vhost-user,id=h{0},chardev=c{0},queues={1}"], "netdev"),
            "virtio-crypto": (["-object", "cryptodev-vhost-user,id=h{0},chardev=c{0}"], "cryptodev")}
 # Loaded where the kernel has them: a guest may have devices of QEMU's own beside the ones under test.
 _MODULES = ["virtio_pci", "virtio_blk", "virtio-rng", "virtio_input", "evdev", "virtio_console", "virtio_net"]
@@ -105,7 +105,7 @@ def run_guest(devices, command, *, programs=(), files=None, modules=(), kernel=N
                 half = f"chardev=c{index}"
                 for name, (other, role) in _HALVES.items():
                     if driver.startswith(name):
-                        words += [word.format(index) for word in other]
+                        words += [word.format(index, _pairs(device)) for word in other]
                         half = f"{role}=h{index}"
                 words += ["-device", f"{driver},{half}" + (f",{properties}" if properties else "")]
             text = _run([*words, *extra], timeout)
@@ -148,6 +148,14 @@ def _add_files(archive, files):
             archive.file(str(path), bytes(content), 0o755)
 
 
+def _pairs(device):
+    """Pairs of queues that a network card has."""
+    served = device[0] if isinstance(device, tuple) else device
+    if not isinstance(served, Vhost.Backend) or served.get_device_name() != "net":
+        return 1
+    return max(1, served.props.num_queues // 2)
+
+
 def _device(device, path, daemons):
     """(socket path, QEMU's device) of what the caller gave; back-ends get a daemon."""
     served, model = device if isinstance(device, tuple) else (device, None)
@@ -157,7 +165,7 @@ def _device(device, path, daemons):
         return served, model
     if model is None:
         name = served.get_device_name()
-        model = _QEMU_DEVICES.get(name, f"vhost-user-{name}-pci")
+        model = _QEMU_DEVICES.get(name, f"vhost-user-{name}-pci") + (",mq=on" if _pairs(device) > 1 else "")
     daemon = Vhost.Daemon(backend=served, socket_path=str(path))
     daemon.start()
     daemons.append(daemon)
