@@ -20,12 +20,17 @@
 
 typedef struct _VhostInflight VhostInflight; /* counted, thread: any */
 
-/* GET_INFLIGHT_FD: a zeroed, sealed memfd that fits. */
+/* A zeroed, sealed memfd that fits. */
 VhostInflight *vhost_inflight_new (guint num_queues, guint queue_size, gboolean packed,
                                    GError **error);
+/* GET_INFLIGHT_FD: it fits the other layout, too. */
+VhostInflight *vhost_inflight_new_for_both (guint num_queues, guint queue_size, gboolean packed,
+                                            GError **error);
 /* SET_INFLIGHT_FD. Takes @fd in any case; everything is checked against everything (IF3). */
 VhostInflight *vhost_inflight_new_take_fd (int fd, guint64 size, guint64 offset, guint num_queues,
                                            guint queue_size, gboolean packed, GError **error);
+/* The same file for rings of the other layout. NULL: it is too small for them, or not fresh. */
+VhostInflight *vhost_inflight_new_other (VhostInflight *self, GError **error);
 VhostInflight *vhost_inflight_ref (VhostInflight *self);
 void vhost_inflight_unref (VhostInflight *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VhostInflight, vhost_inflight_unref)

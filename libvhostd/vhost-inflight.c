@@ -190,15 +190,13 @@ new_take_fd (int fd, guint64 size, guint64 offset, guint num_queues, guint queue
   return self;
 }
 
-VhostInflight *
-vhost_inflight_new (guint num_queues, guint queue_size, gboolean packed, GError **error)
+static VhostInflight *
+new_file (guint num_queues, guint queue_size, gboolean packed, guint64 size, GError **error)
 {
   g_autoptr (VhostInflight) self = NULL;
-  guint64 size;
 
   if (!check_numbers (num_queues, queue_size, packed, error))
     return NULL;
-  size = num_queues * region_size (queue_size, packed);
   self = new_take_fd (memfd_create ("vhost-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING), size, 0,
                       num_queues, queue_size, packed);
   /* Sealed for good: who gets it later can neither take pages away nor forbid us to write. */
@@ -213,6 +211,21 @@ vhost_inflight_new (guint num_queues, guint queue_size, gboolean packed, GError 
   if (!map (self, error))
     return NULL;
   return g_steal_pointer (&self);
+}
+
+VhostInflight *
+vhost_inflight_new (guint num_queues, guint queue_size, gboolean packed, GError **error)
+{
+  return new_file (num_queues, queue_size, packed, num_queues * region_size (queue_size, packed),
+                   error);
+}
+
+VhostInflight *
+vhost_inflight_new_for_both (guint num_queues, guint queue_size, gboolean packed, GError **error)
+{
+  /* Entries of packed rings are the larger ones. */
+  return new_file (num_queues, queue_size, packed, num_queues * region_size (queue_size, TRUE),
+                   error);
 }
 
 VhostInflight *
@@ -240,6 +253,38 @@ vhost_inflight_new_take_fd (int fd, guint64 size, guint64 offset, guint num_queu
       self->guarded = TRUE;
     }
   return g_steal_pointer (&self);
+}
+
+static gboolean
+is_fresh (VhostInflight *self, guint64 stride)
+{
+  for (guint i = 0; i < self->num_queues && i * stride + stride <= self->length; i++)
+    {
+      /* Where both layouts have it. */
+      VhostInflightSplitArea *area = (gpointer) (self->memory + i * stride);
+
+      if (vhost_inflight_load16 (&area->version) != 0)
+        return FALSE;
+    }
+  return TRUE;
+}
+
+VhostInflight *
+vhost_inflight_new_other (VhostInflight *self, GError **error)
+{
+  g_autoptr (VhostInflight) other
+      = vhost_inflight_new_take_fd (fcntl (self->fd, F_DUPFD_CLOEXEC, 0), self->size, self->offset,
+                                    self->num_queues, self->queue_size, !self->packed, error);
+
+  if (other == NULL)
+    return NULL;
+  if (is_fresh (other, region_size (self->queue_size, FALSE))
+      && is_fresh (other, region_size (self->queue_size, TRUE)))
+    return g_steal_pointer (&other);
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
+               "%s rings have been tracked in it: ask for another (GET_INFLIGHT_FD)",
+               self->packed ? "packed" : "split");
+  return NULL;
 }
 
 VhostInflight *

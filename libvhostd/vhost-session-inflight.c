@@ -41,7 +41,7 @@ VHOST_SESSION_HANDLER (get_inflight_fd)
 
   if (!check_shape (self, &place, error))
     return VHOST_SESSION_REFUSED;
-  area = vhost_inflight_new (place.num_queues, place.queue_size, is_packed (self), error);
+  area = vhost_inflight_new_for_both (place.num_queues, place.queue_size, is_packed (self), error);
   if (area == NULL)
     return VHOST_SESSION_REFUSED;
   place.mmap_size = vhost_inflight_get_size (area);
@@ -81,12 +81,20 @@ vhost_session_find_inflight (VhostSession *self, VhostSessionVring *vring, Vhost
     return TRUE;
   if (vhost_inflight_is_packed (self->inflight) != is_packed (self))
     {
-      g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                   "ring %u is a %s one, but its in-flight area came while the features said %s; "
-                   "send it again (SET_INFLIGHT_FD)",
-                   index, is_packed (self) ? "packed" : "split",
-                   is_packed (self) ? "split" : "packed");
-      return FALSE;
+      /* QEMU's vhost-user-scsi sends it before the features. */
+      VhostInflight *other = vhost_inflight_new_other (self->inflight, error);
+
+      if (other == NULL)
+        {
+          g_prefix_error (
+              error,
+              "ring %u is a %s one, but its in-flight area came while the features said "
+              "%s: ",
+              index, is_packed (self) ? "packed" : "split", is_packed (self) ? "split" : "packed");
+          return FALSE;
+        }
+      vhost_inflight_unref (self->inflight);
+      self->inflight = other;
     }
   *area = self->inflight;
   return TRUE;

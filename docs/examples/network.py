@@ -8,6 +8,7 @@ from gi.repository import GObject, Vhost
 
 RECEIVE, TRANSMIT = 0, 1  # queues, as the driver names them
 F_MAC = 1 << 5  # the card's address is in the configuration space; QEMU takes its own, its cards have mac=
+VERSION_1 = 1 << 32  # without it, the last two bytes of the header do not exist
 HEADER = struct.pack("<10xH", 1)  # before each frame: nothing special, in one buffer
 ARP, IPV4, ICMP, ECHO_REQUEST = b"\x08\x06", b"\x08\x00", 1, 8
 
@@ -29,6 +30,9 @@ class Network(Vhost.Backend):
     def do_get_features(self):
         return F_MAC
 
+    def do_features_acked(self, features):
+        self.header = HEADER if features & VERSION_1 else HEADER[:10]
+
     def do_start(self):
         self.config.mac = bytes.fromhex("525400000001")
         self.address = bytes(map(int, self.host.split(".")))
@@ -38,11 +42,11 @@ class Network(Vhost.Backend):
         if queue.get_index() == RECEIVE:
             self.buffers.append(chain)  # until there is an answer
             return
-        answer = self.answer(chain.read()[len(HEADER):])
+        answer = self.answer(chain.read()[len(self.header):])
         chain.complete()
         if answer and self.buffers:  # without a buffer a frame is lost, as on a wire
             with self.buffers.pop(0) as buffer:
-                buffer.write(HEADER + answer)
+                buffer.write(self.header + answer)
 
     def do_queue_stopping(self, queue):
         """The driver takes its buffers back."""

@@ -125,6 +125,47 @@ regions_are_rounded_up (void)
   g_assert_true (vhost_inflight_is_packed (packed));
 }
 
+/* What came before the features: as long as nothing is tracked in it. */
+static void
+serves_the_other_layout (void)
+{
+  for (guint packed = 0; packed < 2; packed++)
+    {
+      g_autoptr (VhostInflight) area = vhost_inflight_new_for_both (3, 4, packed, NULL);
+      g_autoptr (VhostInflight) other = vhost_inflight_new_other (area, NULL);
+      g_autoptr (VhostInflightRegion) region = vhost_inflight_region_new (other, 2, 4, NULL);
+      g_autoptr (GError) error = NULL;
+
+      g_assert_cmpint (vhost_inflight_is_packed (other), !=, packed);
+      g_assert_cmpuint (vhost_inflight_get_size (other), ==, vhost_inflight_get_size (area));
+      if (packed)
+        g_assert_true (vhost_inflight_split_recover (region, 0, NULL));
+      else
+        {
+          guint64 ring[8] = { 0 };
+
+          g_assert_true (vhost_inflight_packed_recover (region, ring, 0x80008000, NULL));
+        }
+      g_assert_null (vhost_inflight_new_other (area, &error));
+      g_assert_error (error, VHOST_ERROR, VHOST_ERROR_INVALID);
+      g_assert_nonnull (strstr (error->message, "GET_INFLIGHT_FD"));
+    }
+}
+
+static void
+serves_no_other_layout_that_does_not_fit (void)
+{
+  int fd = memfd_create ("small", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  g_autoptr (VhostInflight) area = NULL;
+  g_autoptr (GError) error = NULL;
+
+  g_assert_cmpint (ftruncate (fd, 3 * 128), ==, 0);
+  area = vhost_inflight_new_take_fd (fd, 3 * 128, 0, 3, 4, FALSE, NULL);
+  g_assert_nonnull (area);
+  g_assert_null (vhost_inflight_new_other (area, &error));
+  g_assert_nonnull (strstr (error->message, "too small"));
+}
+
 static void
 new_area_is_zeroed_and_sealed (Fixture *f, gconstpointer data)
 {
@@ -671,6 +712,9 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/inflight/IF1-regions-are-rounded-up-to-64", regions_are_rounded_up);
+  g_test_add_func ("/inflight/serves-the-other-layout", serves_the_other_layout);
+  g_test_add_func ("/inflight/serves-no-other-layout-that-does-not-fit",
+                   serves_no_other_layout_that_does_not_fit);
   SPLIT ("IF2-new-area-is-zeroed-and-sealed", new_area_is_zeroed_and_sealed);
   g_test_add_func ("/inflight/impossible-numbers-are-refused", impossible_numbers_are_refused);
   g_test_add_func ("/inflight/IF3-set-is-checked-against-its-file",

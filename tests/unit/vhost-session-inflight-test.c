@@ -120,6 +120,8 @@ test_refuses_what_does_not_fit (Fixture *f, gconstpointer data)
   close (fd);
 }
 
+#define PACKED_FEATURES (FEATURES | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_PACKED))
+
 static void
 test_other_layout_does_not_start (Fixture *f, gconstpointer data)
 {
@@ -130,13 +132,33 @@ test_other_layout_does_not_start (Fixture *f, gconstpointer data)
   fd = get_area (f, &place, 24);
   g_assert_cmpuint (set_area (f, &place, fd), ==, 0);
   close (fd);
-  g_assert_cmpuint (
-      call_u64 (f, VHOST_WIRE_SET_FEATURES, FEATURES | VHOST_WIRE_BIT (VHOST_WIRE_F_RING_PACKED)),
-      ==, 0);
-  describe_ring (f, 0);
+  start_ring (f, 0);
+  (void) get_base (f, 0);
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, PACKED_FEATURES), ==, 0);
   g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), !=, 0);
   g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, FEATURES), ==, 0);
   g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, 0, f->kick_fd), ==, 0);
+}
+
+/* QEMU's vhost-user-scsi: asked for, and given back, before the features say which layout. */
+static void
+test_comes_before_the_features (Fixture *f, gconstpointer data)
+{
+  VhostWireInflight place = { .num_queues = 2, .queue_size = RING_SIZE };
+  int fd;
+
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_PROTOCOL_FEATURES, TRACKED), ==, 0);
+  fd = get_area (f, &place, 24);
+  g_assert_cmpuint (set_area (f, &place, fd), ==, 0);
+  close (fd);
+  g_assert_cmpuint (call_u64 (f, VHOST_WIRE_SET_FEATURES, PACKED_FEATURES), ==, 0);
+  g_assert_cmpuint (set_memory (f), ==, 0);
+  for (guint i = 0; i < 2; i++)
+    {
+      describe_ring (f, i);
+      g_assert_cmpuint (call_vring_fd (f, VHOST_WIRE_SET_VRING_KICK, i, f->kick_fd), ==, 0);
+    }
+  g_assert_true (vhost_inflight_is_packed (f->session->inflight));
 }
 
 /* A request that was taken and not given back comes again, on another connection. */
@@ -210,6 +232,7 @@ main (int argc, char **argv)
   ADD ("a-failure-has-size-0-and-no-descriptor", set_up, test_failure_has_no_area);
   ADD ("refuses-an-area-that-does-not-fit", set_up, test_refuses_what_does_not_fit);
   ADD ("a-ring-of-the-other-layout-does-not-start", set_up, test_other_layout_does_not_start);
+  ADD ("comes-before-the-features", set_up, test_comes_before_the_features);
   ADD ("requests-in-flight-survive-the-connection", set_up, test_survives_the_connection);
   ADD ("a-reset-drops-the-area", set_up, test_reset_drops_it);
   return g_test_run ();
