@@ -461,7 +461,10 @@ join_bus (BackendMain *self, GError **error)
         NULL, NULL, error);
   if (connection == NULL)
     {
-      g_prefix_error (error, "cannot join the bus \"%s\": ", self->bus);
+      g_prefix_error (error, "cannot join the bus \"%s\"%s: ", self->bus,
+                      strcmp (self->bus, "session") == 0
+                          ? " (without a desktop, dbus-run-session COMMAND makes one)"
+                          : "");
       return NULL;
     }
   /* A guest's disk must not go with the bus. */

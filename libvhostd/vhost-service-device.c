@@ -104,6 +104,7 @@ typedef struct
   GObject *object;   /* (unowned) */
   GParamSpec *pspec; /* (unowned) */
   GValue value;
+  GValue old;
 } Setting;
 
 static void
@@ -113,6 +114,33 @@ clear_setting (gpointer data)
 
   if (G_VALUE_TYPE (&setting->value) != G_TYPE_INVALID)
     g_value_unset (&setting->value);
+  if (G_VALUE_TYPE (&setting->old) != G_TYPE_INVALID)
+    g_value_unset (&setting->old);
+}
+
+/* FALSE: the device has kept what it had. A setter has no other way to refuse. */
+static gboolean
+set_option (Setting *setting, GError **error)
+{
+  g_auto (GValue) now = G_VALUE_INIT;
+  g_autofree char *text = NULL;
+
+  if ((setting->pspec->flags & G_PARAM_READABLE) != 0)
+    g_object_get_property (setting->object, setting->pspec->name, &setting->old);
+  g_object_set_property (setting->object, setting->pspec->name, &setting->value);
+  /* Those of filters count down by themselves. */
+  if ((setting->pspec->flags & G_PARAM_READABLE) == 0 || VHOST_IS_FILTER (setting->object))
+    return TRUE;
+  g_object_get_property (setting->object, setting->pspec->name, &now);
+  if (g_param_values_cmp (setting->pspec, &now, &setting->value) == 0
+      || g_param_values_cmp (setting->pspec, &now, &setting->old) != 0)
+    return TRUE;
+  text = vhost_property_format (setting->pspec, &now);
+  g_set_error (error, VHOST_ERROR, VHOST_ERROR_REFUSED,
+               "the device did not take the new %s, it is still \"%s\"; what the device prints may "
+               "say why",
+               setting->name, text);
+  return FALSE;
 }
 
 static void
@@ -146,8 +174,11 @@ set_options (VhostServiceDevice *self, GVariant *options, GError **error)
       each_option (self, match_option, &setting);
       if (setting.pspec == NULL)
         {
-          g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
-                       "the device has no option \"%s\": the property Options lists them", name);
+          g_set_error (
+              error, VHOST_ERROR, VHOST_ERROR_INVALID,
+              "the device has no option \"%s\": the property Options (vhostctl show) lists "
+              "them",
+              name);
           return FALSE;
         }
       if (!is_changeable (setting.pspec))
@@ -163,9 +194,16 @@ set_options (VhostServiceDevice *self, GVariant *options, GError **error)
     }
   for (guint i = 0; i < settings->len; i++)
     {
-      Setting *setting = &g_array_index (settings, Setting, i);
+      if (set_option (&g_array_index (settings, Setting, i), error))
+        continue;
+      while (i-- > 0)
+        {
+          Setting *setting = &g_array_index (settings, Setting, i);
 
-      g_object_set_property (setting->object, setting->pspec->name, &setting->value);
+          if (G_VALUE_TYPE (&setting->old) != G_TYPE_INVALID)
+            g_object_set_property (setting->object, setting->pspec->name, &setting->old);
+        }
+      return FALSE;
     }
   return TRUE;
 }

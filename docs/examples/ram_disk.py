@@ -7,7 +7,7 @@ import struct
 from gi.repository import GObject, Vhost
 
 SECTOR = 512
-READ, WRITE, FLUSH = 0, 1, 4
+READ, WRITE, FLUSH, GET_ID = 0, 1, 4, 8
 OK, IO_ERROR, UNSUPPORTED = b"\0", b"\1", b"\2"
 HEADER = struct.Struct("<IIQ")  # type, reserved, first sector
 
@@ -17,6 +17,7 @@ class RamDisk(Vhost.Backend):
     size = GObject.Property(type=GObject.TYPE_UINT64, default=64 << 20, minimum=SECTOR, maximum=16 << 30,
                             flags=GObject.ParamFlags.READWRITE | GObject.ParamFlags.CONSTRUCT_ONLY,
                             blurb="Bytes of the disk, a multiple of 512")
+    serial = GObject.Property(type=str, default="ram", blurb="What the guest has in /sys/block/vda/serial, 20 bytes at most")
     Config = Vhost.config_space("capacity:Q")
 
     def do_start(self):
@@ -33,6 +34,9 @@ class RamDisk(Vhost.Backend):
             chain.write(data)
         elif kind == WRITE:
             status = self.write(sector * SECTOR, chain.read())
+        elif kind == GET_ID:
+            status = OK
+            chain.write(self.serial.encode().ljust(20, b"\0")[:min(20, chain.writable_size - 1)])
         else:
             status = OK if kind == FLUSH else UNSUPPORTED
         chain.writable[-1][-1:] = status

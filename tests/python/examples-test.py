@@ -119,6 +119,7 @@ def ram_disk():
         tap.equal(request(queue, module.WRITE, 5, b"x" * 1024), (b"", 0), "a write")
         tap.equal(request(queue, module.READ, 4, in_size=1536), (bytes(512) + b"x" * 1024, 0), "a read")
         tap.equal(request(queue, module.FLUSH, 0), (b"", 0), "a flush")
+        tap.equal(request(queue, module.GET_ID, 0, in_size=20), (b"ram".ljust(20, b"\0"), 0), "its serial number")
         tap.equal(request(queue, 99, 0)[1], 2, "a request that it does not know")
         tap.equal(request(queue, module.READ, 2047, in_size=1024)[1], 1, "a read beyond the end")
         tap.equal(request(queue, module.WRITE, 2048, b"x" * 512)[1], 1, "a write beyond the end")
@@ -153,7 +154,8 @@ def disks_guest():
     said = guest.run_guest(example("failing_disk").FailingDisk(size=8 << 20), """
         for n in 1 2 3 4 5 6 7 8; do
           dd if=/dev/zero of=/dev/vda bs=512 seek=$n count=1 oflag=direct 2>/dev/null || echo $n
-        done""")
+        done
+        dmesg""")
     tap.equal("I/O error, dev vda" in said and "WRITE" in said, True, f"the write that failed, of {said!r}")
 
 

@@ -50,6 +50,18 @@ def rings(backend=Echo):
             yield fe.negotiate(features)
 
 
+@tap.test("what lies behind the length that the device says can be seen")
+def whole():
+    @Vhost.device("short", virtio_id=61, queues=1)
+    class Short(Vhost.Backend):
+        def do_process_chain(self, queue, chain):
+            chain.write(b"status", -6)
+            chain.complete(0)
+    with Vhost.Frontend.pair(Short()) as fe:
+        request = fe.queue(0).request_async(in_size=[10, 2]).wait()
+        tap.equal((request.data, request.length, request.whole[6:]), (b"", 0, b"status"), "all of it")
+
+
 @tap.test("requests of several buffers are answered on rings of every kind")
 def buffers():
     for fe in rings():

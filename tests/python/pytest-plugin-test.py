@@ -64,6 +64,14 @@ def test_files_and_programs(vhost_guest):
     said = vhost_guest((), "stat -c %a /tmp/a/here && cmp /tmp/a/here /tmp/a/here && /words && perl -e 'print 6 * 7'",
                        programs=["perl"], files={"/tmp/a/here": here, "words": b"#!/bin/sh\\necho hello\\n"})
     assert said == "640\\nhello\\n42"
+    assert "coreutils" in vhost_guest((), "dd --version", programs=["dd"])  # not busybox's
+
+
+def test_the_kernel_is_not_the_command(vhost_guest):
+    command = "echo '<1>kernel says this' > /dev/kmsg; dmesg | grep -c 'kernel says this'"
+    assert vhost_guest((), command) == "1\\n"
+    with pytest.raises(guest.GuestFailed, match="(?s)said:.*42.*last:.*kernel says this"):
+        vhost_guest((), command + "; echo 42; false")
 
 
 def test_modules(vhost_guest):
@@ -162,7 +170,7 @@ def guest():
 @tap.test("a guest has the tester's files, programs, modules, kernel and QEMU; what is missing is named")
 def guest_with_more():
     text = run_guests(MORE)
-    tap.equal("9 passed" in text, True, text)
+    tap.equal("10 passed" in text, True, text)
 
 
 @tap.test("without QEMU the guest's test is skipped, and says what is missing")

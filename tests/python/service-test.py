@@ -19,6 +19,18 @@ class Faulty(Vhost.Backend):
     fail = GObject.Property(type=bool, default=False, blurb="Fail at each request")
     level = GObject.Property(type=int, default=1, minimum=1, maximum=9, blurb="What is answered")
 
+    kept = "good"
+
+    @GObject.Property(type=str, default="good")
+    def mood(self):
+        return self.kept
+
+    @mood.setter
+    def mood(self, value):
+        if value == "bad":
+            raise ValueError("no bad moods")
+        self.kept = value
+
     def do_process_chain(self, queue, chain):
         if self.fail:
             raise ValueError("on purpose")
@@ -73,6 +85,17 @@ def controlled():
 
             device("SetOptions", GLib.Variant("(a{sv})", ({"level": GLib.Variant("i", 5)},)))
             tap.equal((backend.level, driver.request(into=(1,))), (5, b"5"), "after SetOptions")
+            device("SetOptions", GLib.Variant("(a{sv})", ({"mood": GLib.Variant("s", "fair")},)))
+            tap.equal(backend.mood, "fair", "an option with a setter")
+            try:
+                with contextlib.redirect_stderr(io.StringIO()):
+                    device("SetOptions", GLib.Variant("(a{sv})", ({"level": GLib.Variant("i", 7),
+                                                                   "mood": GLib.Variant("s", "bad")},)))
+            except GLib.Error as error:
+                tap.equal("did not take the new mood, it is still \"fair\"" in error.message, True, error.message)
+            else:
+                raise vm.Failed("a refused value was taken")
+            tap.equal((backend.level, backend.mood), (5, "fair"), "all or none")
             device("Pause")
             driver.offer((), (1,))
             driver.kick()

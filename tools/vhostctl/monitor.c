@@ -34,9 +34,11 @@ add_up (JsonArray *queues, const char *counter)
   return sum;
 }
 
-static void
+/* FALSE: nothing was printed, there is nothing to compare with yet. */
+static gboolean
 print_rates (JsonObject *line, Sample *before)
 {
+  gboolean comparable;
   JsonArray *queues = json_object_get_array_member (line, "queues");
   Sample now = {
     .timestamp = (guint64) json_object_get_int_member (line, "timestamp"),
@@ -48,8 +50,9 @@ print_rates (JsonObject *line, Sample *before)
   };
 
   /* Another front-end counts from the beginning. */
-  if (before->timestamp != 0 && now.timestamp > before->timestamp
-      && now.requests >= before->requests)
+  comparable = before->timestamp != 0 && now.timestamp > before->timestamp
+               && now.requests >= before->requests;
+  if (comparable)
     {
       const double seconds = (double) (now.timestamp - before->timestamp) / 1e9;
 #define RATE(what) ((double) (now.what - before->what) / seconds)
@@ -58,6 +61,7 @@ print_rates (JsonObject *line, Sample *before)
               RATE (calls));
     }
   *before = now;
+  return comparable;
 }
 
 static const char *
@@ -90,7 +94,7 @@ print_event (JsonObject *line, const char *event)
 
 /* FALSE: it is no line of ours. */
 static gboolean
-print_line (const char *text, Sample *before, gboolean *is_statistics)
+print_line (const char *text, Sample *before, gboolean *is_counted)
 {
   g_autoptr (JsonNode) node = json_from_string (text, NULL);
   JsonObject *line;
@@ -100,11 +104,11 @@ print_line (const char *text, Sample *before, gboolean *is_statistics)
     return FALSE;
   line = json_node_get_object (node);
   event = get_text (line, "event");
-  *is_statistics = strcmp (event, "statistics") == 0;
+  *is_counted = strcmp (event, "statistics") == 0;
   if (before == NULL)
     puts (text);
-  else if (*is_statistics)
-    print_rates (line, before);
+  else if (*is_counted)
+    *is_counted = print_rates (line, before);
   else
     print_event (line, event);
   fflush (stdout);
@@ -161,17 +165,17 @@ vhostctl_monitor (int argc, char **argv)
   for (;;)
     {
       g_autofree char *text = g_data_input_stream_read_line_utf8 (stream, NULL, NULL, &error);
-      gboolean is_statistics = FALSE;
+      gboolean is_counted = FALSE;
 
       if (text == NULL && error == NULL)
         return EXIT_SUCCESS; /* the device has ended */
-      if (text == NULL || !print_line (text, bus.json ? NULL : &before, &is_statistics))
+      if (text == NULL || !print_line (text, bus.json ? NULL : &before, &is_counted))
         {
           vhostctl_complain ("monitor", "cannot read what the device says: %s",
                              error != NULL ? error->message : "it is no JSON");
           return EXIT_FAILURE;
         }
-      if (is_statistics && count > 0 && ++n >= count)
+      if (is_counted && count > 0 && ++n >= count)
         return EXIT_SUCCESS;
     }
 }

@@ -137,7 +137,8 @@ def _wrap(name, method):
         except BaseException as error:
             if fails is True and isinstance(error, GLib.Error):
                 raise
-            if not report(self, error, name):
+            # Of the one that the program starts with, whoever starts it tells.
+            if not report(None if name == "do_start" else self, error, name):
                 raise
             if fails is True:
                 raise _as_error(error, name) from None

@@ -26,11 +26,14 @@ def failed(code, text):
 
 
 class FrontendRequest:
-    """A request under way, or done: then `data` is what the device wrote, `length` what it says that it wrote."""
+    """A request under way, or done: then `data` is what the device wrote, `length` what it says that it wrote.
+
+    `whole` is all that it had room for, also what lies behind the `length`: a status behind data that were not written.
+    """
 
     def __init__(self, queue, outs, ins, callback):
         self._queue, self._outs, self._ins, self._callback = queue, outs, ins, callback
-        self.done, self.data, self.length, self.error = False, b"", None, None
+        self.done, self.data, self.whole, self.length, self.error = False, b"", b"", None, None
         self._raw = False
         self._futures = []
 
@@ -58,12 +61,9 @@ class FrontendRequest:
         return self.result()
 
     def _finish(self, memory, length):
-        self.length, left = length, min(length, self.in_size)
-        pieces = []
-        for address, size in self._ins:
-            pieces.append(bytes(memory.view(address, min(size, left))))
-            left -= len(pieces[-1])
-        self.data = b"".join(pieces)
+        self.length = length
+        self.whole = b"".join(bytes(memory.view(address, size)) for address, size in self._ins)
+        self.data = self.whole[:length]
         for address, size in self._outs + self._ins:
             memory.give(address, size)
         if length > self.in_size and not self._raw:

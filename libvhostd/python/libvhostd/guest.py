@@ -9,6 +9,7 @@ process, which are served while the guest runs: the main context is iterated mea
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -40,9 +41,12 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 while read -r module; do insmod "/modules/$module"; done < /modules/order
+dmesg -n 1
 echo "@@ begin"
 sh /command 2>&1
-echo "@@ end=$?"
+status=$?
+echo "@@ end=$status"
+[ $status = 0 ] || dmesg | tail -n 20
 sync
 poweroff -f
 """
@@ -63,8 +67,9 @@ def run_guest(devices, command, *, programs=(), files=None, modules=(), kernel=N
     has the tag "host".
 
     The command is for busybox's shell and has busybox's tools. It finds `programs` as well, names or paths of this
-    machine's programs, which come with their libraries, and `files`: bytes or a path of this machine, by the path in the
-    guest. `modules` are kernel modules to load before it, after those that they depend on.
+    machine's programs, which come with their libraries (in /sbin), and `files`: bytes or a path of this machine, by the
+    path in the guest. `modules` are kernel modules to load before it, after those that they depend on. What the kernel
+    says is not part of what the command prints: it can ask dmesg.
 
     `kernel` is another kernel than Debian's: an image, or (image, folder of its modules). `qemu` is another QEMU, `extra`
     are more words for it. `memory` is in MiB. The CPU is emulated unless accel="kvm": not every machine that has
@@ -82,10 +87,14 @@ def run_guest(devices, command, *, programs=(), files=None, modules=(), kernel=N
         archive.modules(guest_image.modules_in_order(pathlib.Path(folder), [*_drivers(devices), *modules], _MODULES))
     elif modules:
         raise ValueError(f"where are the modules of {image}? give kernel=(image, folder of its modules)")
+    aliases = ""
     for program in programs:
-        archive.program(guest_image.find_program(program, "the guest's command needs it, install the package that has it"))
+        path = guest_image.find_program(program, "the guest's command needs it, install the package that has it")
+        archive.program(path)
+        # Busybox' shell would take its own program of that name.
+        aliases += " {0}=/sbin/{0}".format(shlex.quote(pathlib.Path(path).name))
     _add_files(archive, files or {})
-    archive.file("command", command.encode() + b"\n")
+    archive.file("command", (f"alias{aliases}\n" if aliases else "").encode() + command.encode() + b"\n")
     daemons = []
     with tempfile.TemporaryDirectory(prefix="vhost-") as name:
         scratch = pathlib.Path(name)
@@ -118,13 +127,14 @@ def run_guest(devices, command, *, programs=(), files=None, modules=(), kernel=N
 
 def _output(text, check):
     """What the command printed, of all that the guest said."""
-    match = re.search(r"^(.*?)@@ begin\r?\n(.*?)@@ end=(\d+)", text, re.DOTALL)
+    match = re.search(r"^(.*?)@@ begin\r?\n(.*?)@@ end=(\d+)(.*)", text, re.DOTALL)
     if not match:
         raise GuestFailed(f"the guest did not come to the command's end; it said:\n{text[-4000:]}")
-    before, output = (part.replace("\r\n", "\n") for part in match.group(1, 2))
+    before, output, kernel = (part.replace("\r\n", "\n") for part in match.group(1, 2, 4))
     if check and match.group(3) != "0":
         refused = "".join(line + "\n" for line in before.split("\n") if "insmod" in line)
-        raise GuestFailed(f"the command ended with status {match.group(3)} in the guest; it said:\n{refused}{output}")
+        raise GuestFailed(f"the command ended with status {match.group(3)} in the guest; it said:\n{refused}{output}"
+                          f"and the guest's kernel, last:{kernel}")
     return output
 
 
