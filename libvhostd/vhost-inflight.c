@@ -256,9 +256,11 @@ vhost_inflight_new_take_fd (int fd, guint64 size, guint64 offset, guint num_queu
 }
 
 static gboolean
-is_fresh (VhostInflight *self, guint64 stride)
+is_fresh (VhostInflight *self)
 {
-  for (guint i = 0; i < self->num_queues && i * stride + stride <= self->length; i++)
+  guint64 stride = region_size (self->queue_size, self->packed);
+
+  for (guint i = 0; i < self->num_queues; i++)
     {
       /* Where both layouts have it. */
       VhostInflightSplitArea *area = (gpointer) (self->memory + i * stride);
@@ -278,8 +280,7 @@ vhost_inflight_new_other (VhostInflight *self, GError **error)
 
   if (other == NULL)
     return NULL;
-  if (is_fresh (other, region_size (self->queue_size, FALSE))
-      && is_fresh (other, region_size (self->queue_size, TRUE)))
+  if (is_fresh (self) && is_fresh (other))
     return g_steal_pointer (&other);
   g_set_error (error, VHOST_ERROR, VHOST_ERROR_INVALID,
                "%s rings have been tracked in it: ask for another (GET_INFLIGHT_FD)",

@@ -152,6 +152,22 @@ serves_the_other_layout (void)
     }
 }
 
+/* At the end of a page, so that nothing behind it is there. */
+static void
+serves_the_other_layout_at_an_offset (void)
+{
+  const gsize page = (gsize) sysconf (_SC_PAGESIZE);
+  int fd = memfd_create ("two pages", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  g_autoptr (VhostInflight) area = NULL;
+  g_autoptr (VhostInflight) other = NULL;
+
+  g_assert_cmpint (ftruncate (fd, (off_t) (2 * page)), ==, 0);
+  area = vhost_inflight_new_take_fd (fd, 20 * 192, 2 * page - 20 * 192, 20, 4, FALSE, NULL);
+  g_assert_nonnull (area);
+  other = vhost_inflight_new_other (area, NULL);
+  g_assert_nonnull (other);
+}
+
 static void
 serves_no_other_layout_that_does_not_fit (void)
 {
@@ -713,6 +729,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/inflight/IF1-regions-are-rounded-up-to-64", regions_are_rounded_up);
   g_test_add_func ("/inflight/serves-the-other-layout", serves_the_other_layout);
+  g_test_add_func ("/inflight/serves-the-other-layout-at-an-offset",
+                   serves_the_other_layout_at_an_offset);
   g_test_add_func ("/inflight/serves-no-other-layout-that-does-not-fit",
                    serves_no_other_layout_that_does_not_fit);
   SPLIT ("IF2-new-area-is-zeroed-and-sealed", new_area_is_zeroed_and_sealed);
