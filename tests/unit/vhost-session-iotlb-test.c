@@ -82,6 +82,21 @@ offer_behind (Fixture *f)
   g_assert_true (vhost_fd_notify (f->kick_fd));
 }
 
+/* The rings are translated, the data of the one request are not: that is asked for. */
+static int
+start_with_a_miss (Fixture *f)
+{
+  int channel;
+
+  start_behind (f);
+  channel = give_channel (f);
+  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
+  kick (f);
+  offer_behind (f);
+  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, HAND_DATA - HAND_BASE + IOVA, 2);
+  return channel;
+}
+
 static void
 test_needs_the_feature (Fixture *f, gconstpointer data)
 {
@@ -174,12 +189,7 @@ test_what_does_not_exist_breaks_the_ring (Fixture *f, gconstpointer data)
   const guint64 iova = HAND_DATA - HAND_BASE + IOVA;
   int channel;
 
-  start_behind (f);
-  channel = give_channel (f);
-  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
-  kick (f);
-  offer_behind (f);
-  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, iova, 2);
+  channel = start_with_a_miss (f);
   answer (channel); /* I5: no update before it */
   ITERATE_UNTIL (f->n_broken == 1);
   expect_iotlb (channel, VHOST_WIRE_IOTLB_ACCESS_FAIL, iova, 2);
@@ -219,17 +229,11 @@ count (gpointer n)
 static void
 test_what_does_not_exist_is_judged_in_a_busy_main_context (Fixture *f, gconstpointer data)
 {
-  const guint64 iova = HAND_DATA - HAND_BASE + IOVA;
   guint n = 0;
   guint busy = g_timeout_add_full (G_PRIORITY_DEFAULT, 0, count, &n, NULL);
   int channel;
 
-  start_behind (f);
-  channel = give_channel (f);
-  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
-  kick (f);
-  offer_behind (f);
-  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, iova, 2);
+  channel = start_with_a_miss (f);
   answer (channel);
   ITERATE_UNTIL (f->n_broken == 1);
   g_assert_cmpuint (n, >, 0);
@@ -249,12 +253,7 @@ test_an_update_that_is_still_coming_counts (Fixture *f, gconstpointer data)
           VHOST_WIRE_IOTLB_UPDATE,      { 0 } };
   int channel;
 
-  start_behind (f);
-  channel = give_channel (f);
-  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
-  kick (f);
-  offer_behind (f);
-  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, entry.iova, 2);
+  channel = start_with_a_miss (f);
   g_assert_cmpint (write (f->peer, &header, sizeof header), ==, sizeof header);
   answer (channel);
   ITERATE_UNTIL (f->session->miss_delayed);
@@ -272,12 +271,7 @@ test_an_old_answer_is_none_to_a_new_question (Fixture *f, gconstpointer data)
   const guint64 iova = HAND_DATA - HAND_BASE + IOVA;
   int channel;
 
-  start_behind (f);
-  channel = give_channel (f);
-  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
-  kick (f);
-  offer_behind (f);
-  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, iova, 2);
+  channel = start_with_a_miss (f);
   g_assert_cmpuint (update (f, HAND_DATA, 4096), ==, 0);
   ITERATE_UNTIL (hand_used_index (&f->hand) == 1);
   g_assert_cmpuint (send_entry (f, VHOST_WIRE_IOTLB_INVALIDATE, iova, 4096, 0, 0), ==, 0);
@@ -303,12 +297,7 @@ test_an_update_before_the_answer_counts (Fixture *f, gconstpointer data)
                            VHOST_WIRE_IOTLB_UPDATE,      { 0 } };
   int channel;
 
-  start_behind (f);
-  channel = give_channel (f);
-  g_assert_cmpuint (update (f, HAND_BASE, HAND_DATA - HAND_BASE), ==, 0);
-  kick (f);
-  offer_behind (f);
-  expect_iotlb (channel, VHOST_WIRE_IOTLB_MISS, entry.iova, 2);
+  channel = start_with_a_miss (f);
   for (guint i = 0; i < 50; i++) /* messages that wait for the worker come first */
     send_message (f, VHOST_WIRE_SET_VRING_ENABLE, 0, &(VhostWireVringState){ 0, 1 }, 8, NULL, 0);
   send_message (f, VHOST_WIRE_IOTLB_MSG, 0, &entry, sizeof entry, NULL, 0);
